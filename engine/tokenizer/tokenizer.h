@@ -1,0 +1,48 @@
+// Text to token ids and back, as tokenizer.json defines it.
+// Layer: engine/tokenizer. Immutable after loading; every method is thread-safe.
+#ifndef RATION_ENGINE_TOKENIZER_TOKENIZER_H_
+#define RATION_ENGINE_TOKENIZER_TOKENIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace ration {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Encodes `text`; added and special tokens inside the text are recognised. With `add_special_tokens` the post-processor's
+  // template (usually a BOS) is applied. InvalidArgument if the text is not valid UTF-8 (the message gives the byte offset).
+  // Cost: O(n log n) in the text's length.
+  virtual absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text, bool add_special_tokens) const = 0;
+
+  // The decoder chain over `ids`; bytes that are not whole UTF-8 become U+FFFD. InvalidArgument names the first id that is out
+  // of range, with its index and the vocabulary size.
+  virtual absl::StatusOr<std::string> Decode(absl::Span<const int32_t> ids, bool skip_special_tokens) const = 0;
+
+  virtual int32_t vocab_size() const = 0;
+  // The id of a token's exact content, e.g. "</s>".
+  virtual std::optional<int32_t> TokenToId(absl::string_view token) const = 0;
+  // The token as the vocabulary writes it; empty if `id` is out of range.
+  virtual absl::string_view IdToToken(int32_t id) const = 0;
+  virtual bool IsSpecial(int32_t id) const = 0;
+};
+
+// Reads DIRECTORY/tokenizer.json. NotFound names the file; InvalidArgument or Unimplemented names the part of the file (e.g.
+// "model.merges[17]", a pre-tokenizer type) and what is wrong with it.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory);
+
+// The same from the file's text (tests, fuzzing).
+absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(absl::string_view tokenizer_json);
+
+}  // namespace ration
+
+#endif  // RATION_ENGINE_TOKENIZER_TOKENIZER_H_
