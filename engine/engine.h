@@ -1,0 +1,73 @@
+// The engine core: queue, scheduler, step loop. Single-threaded and free of threads, sockets and wall-clock waits: whoever owns
+// it calls Step() (EngineRunner does in the server, tests do by hand).
+// Layer: engine. Thread-compatible: one thread at a time.
+//
+// Invariants: (1) every accepted request ends with exactly one delta that carries `finish`. (2) A running sequence has a
+// reservation for its worst case, so no step ever lacks a page; used bytes never exceed the budget. (3) After a request's last
+// delta it holds no page, no reservation and no queue place.
+#ifndef RATION_ENGINE_ENGINE_H_
+#define RATION_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/clock.h"
+#include "engine/engine_stats.h"
+#include "engine/kv_cache/kv_cache_spec.h"
+#include "engine/model/model.h"
+#include "engine/request.h"
+#include "engine/router/decode_router.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace ration {
+
+class Engine {
+ public:
+  struct Options {
+    int64_t num_pages = 0;             // >= 1; the budget is num_pages * page_bytes
+    int64_t max_batched_tokens = 2048; // a step's tokens at most; >= routing_window + max_running_requests
+    int64_t max_running_requests = 256;
+    int64_t max_queued_requests = 1024;
+    std::vector<int32_t> eos_token_ids;
+    absl::Duration slow_reader_timeout = absl::Seconds(30);  // paused this long: kSlowReader
+    uint64_t seed = 0;  // from which requests without a seed draw theirs
+  };
+  // `model`, `router`, `tokenizer` (may be nullptr: text stays empty and stop strings are refused) and `clock` must outlive the
+  // engine. InvalidArgument names the option, limit and value.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const Options& options, const KvCacheSpec& spec, Model* model,
+                                                        const DecodeRouter* router, const Tokenizer* tokenizer,
+                                                        const Clock* clock);
+  virtual ~Engine() = default;
+
+  // Queues a request; its pieces go to `sink`, which must live until the piece with `finish`. On error nothing is queued and
+  // sink is never called: InvalidArgument (field, limit, value), ResourceExhausted (queue full, or it could never fit: bytes
+  // needed and bytes there are), AlreadyExists (a live request has this id).
+  virtual absl::Status Submit(GenerationRequest request, OutputSink* sink) = 0;
+  // Ends a request at once with kAborted (or `reason`), freeing its pages before returning; false if there is no such request.
+  virtual bool Abort(const std::string& request_id, FinishReason reason = FinishReason::kAborted) = 0;
+  // The receiver of a paused sequence can take more.
+  virtual void Resume(const std::string& request_id) = 0;
+
+  // One iteration: expire deadlines, admit, schedule, forward, sample, deliver. Returns false if there was nothing to run (idle,
+  // or everything is paused).
+  virtual bool Step() = 0;
+  // The earliest time at which Step() has something to do though it just returned false (a deadline or slow-reader timeout).
+  virtual absl::Time NextWakeup() const = 0;
+  virtual bool HasRequests() const = 0;
+
+  virtual const EngineStats& stats() const = 0;
+  // Dies if an invariant does not hold; for tests.
+  virtual void CheckInvariants() const = 0;
+};
+
+// Checks everything about a request that does not depend on load: ids in range, limits, lengths against the context. The message
+// names field, limit and value ("sampling.top_p: must be in (0, 1], not 1.5").
+absl::Status ValidateRequest(const GenerationRequest& request, const ModelInfo& model, bool has_tokenizer);
+
+}  // namespace ration
+
+#endif  // RATION_ENGINE_ENGINE_H_

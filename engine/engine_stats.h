@@ -1,0 +1,71 @@
+// The engine's numbers as plain data: a snapshot the engine publishes after every step. server/metrics turns it into Prometheus
+// families; nothing here knows of that.
+// Layer: engine. Value types. Counters only grow; gauges are of the moment of the snapshot.
+#ifndef RATION_ENGINE_ENGINE_STATS_H_
+#define RATION_ENGINE_ENGINE_STATS_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "engine/router/expert_spec.h"
+
+namespace ration {
+
+// A cumulative histogram: counts[i] observations fell in (bounds[i-1], bounds[i]], the last beyond every bound.
+struct HistogramData {
+  HistogramData() = default;
+  explicit HistogramData(std::vector<double> upper_bounds) : bounds(std::move(upper_bounds)), counts(bounds.size() + 1) {}
+  void Observe(double value);
+
+  std::vector<double> bounds;  // ascending
+  std::vector<int64_t> counts;
+  double sum = 0;
+};
+
+enum class RequestOutcome { kStop, kLength, kAborted, kDeadline, kSlowReader, kShutdown, kError, kCount };
+enum class RejectReason { kQueueFull, kTooLarge, kContextTooLong, kDraining, kCount };
+
+struct EngineStats {
+  EngineStats();
+
+  absl::Time published;  // on the engine's Clock
+
+  // KV cache (gauges).
+  int64_t kv_budget_bytes = 0;
+  int64_t kv_used_bytes = 0;
+  int64_t kv_reserved_bytes = 0;
+  int64_t kv_waste_bytes = 0;
+  int64_t kv_page_bytes = 0;
+  int num_experts = 0;
+  int64_t num_layers = 0;
+  std::array<int64_t, kMaxExperts> kv_token_layers{};  // cached now, summed over layers
+  double requested_kv_fraction = 1;
+  double realised_kv_fraction = 1;  // bytes stored / full-KV bytes of the same tokens; the requested one when empty
+  std::array<double, kMaxExperts> ratio{};
+  int64_t policy_epoch = 0;
+
+  // Requests (gauges).
+  int64_t requests_running = 0;
+  int64_t requests_waiting = 0;
+  int64_t waiting_tokens = 0;  // prompt tokens of the waiting requests
+
+  // Counters.
+  std::array<std::array<int64_t, 2>, kMaxExperts> routed_token_layers{};  // [expert][phase: prefill, decode]
+  std::array<int64_t, static_cast<size_t>(RequestOutcome::kCount)> requests_finished{};
+  std::array<int64_t, static_cast<size_t>(RejectReason::kCount)> rejections{};
+  int64_t preemptions = 0;
+  int64_t prompt_tokens = 0;
+  int64_t generated_tokens = 0;
+  int64_t steps = 0;
+  std::array<std::array<int64_t, 10>, kMaxExperts> router_scores{};  // upper bounds 0.1 .. 1.0
+
+  // Seconds, except step_tokens.
+  HistogramData time_to_first_token, inter_token_latency, time_per_output_token, request_seconds, queue_seconds, step_seconds,
+      step_tokens;
+};
+
+}  // namespace ration
+
+#endif  // RATION_ENGINE_ENGINE_STATS_H_

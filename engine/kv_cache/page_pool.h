@@ -1,0 +1,43 @@
+// Fixed-size page allocator for the KV cache. Hands out page ids and counts references; knows nothing about experts, tensors
+// or devices.
+// Layer: engine/kv_cache (below the manager, above nothing). Thread-compatible: used only by the engine thread.
+//
+// Invariants: (1) num_free_pages() + number of live ids == num_pages(). (2) An id is free or live, never both; a live id has a
+// reference count >= 1, a free one 0.
+#ifndef RATION_ENGINE_KV_CACHE_PAGE_POOL_H_
+#define RATION_ENGINE_KV_CACHE_PAGE_POOL_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace ration {
+
+class PagePool {
+ public:
+  // REQUIRES: 0 <= num_pages <= 2^31 - 1.
+  explicit PagePool(int64_t num_pages);
+
+  // Takes `count` pages with one reference each, O(count), lowest free ids first after a Release of everything. Returns false
+  // and changes nothing if fewer are free. Appends to `pages`. REQUIRES: count >= 0.
+  bool TryAllocate(int64_t count, std::vector<int32_t>& pages);
+  // One reference more. REQUIRES: page is live.
+  void AddReference(int32_t page);
+  // One reference less; the page becomes free with the last. REQUIRES: page is live.
+  void Release(int32_t page);
+
+  int64_t num_pages() const { return static_cast<int64_t>(references_.size()); }
+  int64_t num_free_pages() const { return static_cast<int64_t>(free_.size()); }
+  int64_t num_used_pages() const { return num_pages() - num_free_pages(); }
+  int32_t references(int32_t page) const { return references_[page]; }
+
+  // Dies if an invariant does not hold. O(num_pages); for tests.
+  void CheckInvariants() const;
+
+ private:
+  std::vector<int32_t> references_;  // [num_pages]; 0: free
+  std::vector<int32_t> free_;        // stack of free ids
+};
+
+}  // namespace ration
+
+#endif  // RATION_ENGINE_KV_CACHE_PAGE_POOL_H_
