@@ -30,7 +30,9 @@ __attribute__((target("avx512f"))) uint64_t ReadAvx512(const uint8_t* begin, int
     d = _mm512_xor_si512(d, _mm512_load_si512(begin + i + 192));
   }
   const __m512i all = _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d));
-  return static_cast<uint64_t>(_mm512_reduce_add_epi64(all));
+  uint64_t words[8];
+  std::memcpy(words, &all, sizeof(words));  // GCC 12 warns about _mm512_reduce_add_epi64
+  return words[0] ^ words[1] ^ words[2] ^ words[3] ^ words[4] ^ words[5] ^ words[6] ^ words[7];
 }
 
 __attribute__((target("avx2"))) uint64_t ReadAvx2(const uint8_t* begin, int64_t bytes) {
