@@ -3,7 +3,7 @@
 // Layer: engine/kv_cache. Thread-compatible: used only by the engine thread.
 //
 // Invariants: (1) pages held by a sequence <= its reservation. (2) The sum of reservations <= num_pages, so an append within a
-// reservation never fails. (3) Every page of a page table is live in the pool, and in exactly one page table (no sharing yet).
+// reservation never fails for want of a page. (3) Every page of a page table is live in the pool, and in exactly one page table (no sharing yet).
 // (4) num_slots of a table needs exactly ceil(num_slots / slots_per_page) pages, and it has those.
 #ifndef RATION_ENGINE_KV_CACHE_KV_CACHE_MANAGER_H_
 #define RATION_ENGINE_KV_CACHE_KV_CACHE_MANAGER_H_
@@ -49,6 +49,7 @@ class SequenceKv {
 
   KvCacheManager* const manager_;
   const int64_t reserved_pages_;
+  size_t index_ = 0;  // in manager_->sequences_
   int64_t pages_held_ = 0;
   std::array<int64_t, kMaxExperts> token_layers_{};
   std::vector<PageTable> tables_;  // [num_layers, num_experts]
@@ -69,6 +70,7 @@ class KvCacheManager {
   const KvCacheSpec& spec() const { return spec_; }
   int64_t num_pages() const { return pool_.num_pages(); }
   int64_t reserved_pages() const { return reserved_pages_; }
+  int64_t unreserved_pages() const { return num_pages() - reserved_pages_; }
   int64_t used_pages() const { return pool_.num_used_pages(); }
   int64_t budget_bytes() const { return num_pages() * spec_.page_bytes(); }
   int64_t used_bytes() const { return used_pages() * spec_.page_bytes(); }

@@ -17,8 +17,9 @@ class PagePool {
   // REQUIRES: 0 <= num_pages <= 2^31 - 1.
   explicit PagePool(int64_t num_pages);
 
-  // Takes `count` pages with one reference each, O(count), lowest free ids first after a Release of everything. Returns false
-  // and changes nothing if fewer are free. Appends to `pages`. REQUIRES: count >= 0.
+  // Takes `count` pages with one reference each, O(count): the most recently released first (they are warm and backed by memory
+  // already), then fresh ones in ascending order. Returns false and changes nothing if fewer are free. Appends to `pages`.
+  // REQUIRES: count >= 0.
   bool TryAllocate(int64_t count, std::vector<int32_t>& pages);
   // One reference more. REQUIRES: page is live.
   void AddReference(int32_t page);
