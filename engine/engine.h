@@ -17,13 +17,15 @@
 #include "absl/status/statusor.h"
 #include "engine/base/clock.h"
 #include "engine/engine_stats.h"
-#include "engine/kv_cache/kv_cache_spec.h"
-#include "engine/model/model.h"
+#include "engine/model/model_info.h"
 #include "engine/request.h"
-#include "engine/router/decode_router.h"
-#include "engine/tokenizer/tokenizer.h"
 
 namespace ration {
+
+class DecodeRouter;
+class KvCacheSpec;
+class Model;
+class Tokenizer;
 
 class Engine {
  public:

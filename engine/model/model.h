@@ -11,18 +11,10 @@
 #include "absl/status/statusor.h"
 #include "engine/kv_cache/kv_cache_manager.h"
 #include "engine/model/forward_batch.h"
+#include "engine/model/model_info.h"
 #include "engine/router/expert_spec.h"
 
 namespace ration {
-
-// What the engine needs to know of a model; the rest is the model's business.
-struct ModelInfo {
-  int64_t num_layers = 0;
-  int64_t vocab_size = 0;
-  int64_t max_positions = 0;   // context length, tokens
-  int64_t routing_window = 1;  // tokens
-  ExpertSpec experts;
-};
 
 class Model {
  public:
