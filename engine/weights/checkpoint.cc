@@ -61,6 +61,11 @@ at::ScalarType ScalarTypeOf(StoredDType dtype) {
   return at::kBFloat16;
 }
 
+bool Matches(absl::Span<const int64_t> stored, absl::Span<const int64_t> wanted) {
+  return stored.size() == wanted.size() &&
+         std::equal(stored.begin(), stored.end(), wanted.begin(), [](int64_t s, int64_t w) { return w < 0 || s == w; });
+}
+
 std::string ShapeText(absl::Span<const int64_t> shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
 
 // The shard of every tensor as the index says. Shards lie in the directory itself: a name with a separator could reach outside.
@@ -142,7 +147,7 @@ absl::StatusOr<at::Tensor> Checkpoint::Tensor(absl::string_view name, absl::Span
   }
   const std::shared_ptr<SafetensorsFile>& file = it->second;
   const SafetensorsFile::TensorInfo& info = *file->Find(name);
-  if (info.shape != shape) {
+  if (!Matches(info.shape, shape)) {
     return absl::InvalidArgumentError(absl::StrCat(file->path(), ": tensor ", Quoted(name), " has shape ", ShapeText(info.shape), ", but ",
                                                    "config.json wants ", ShapeText(shape)));
   }

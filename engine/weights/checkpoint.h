@@ -17,10 +17,11 @@
 #include "absl/types/span.h"
 #include "engine/model/model_config.h"
 #include "engine/weights/safetensors.h"
+#include "engine/weights/tensor_source.h"
 
 namespace ration {
 
-class Checkpoint {
+class Checkpoint final : public TensorSource {
  public:
   // NotFound names the missing file; InvalidArgument names file, key or tensor and what is wrong.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& directory);
@@ -28,10 +29,10 @@ class Checkpoint {
   const ModelConfig& config() const { return config_; }
   const std::string& directory() const { return directory_; }
 
-  bool Has(absl::string_view name) const;
+  bool Has(absl::string_view name) const override;
   // The tensor as stored (kFloat, kHalf or kBFloat16), not copied when the file aligns it. NotFound if absent,
   // InvalidArgument if its shape is not `shape`; both name the tensor, the directory and the shapes.
-  absl::StatusOr<at::Tensor> Tensor(absl::string_view name, absl::Span<const int64_t> shape) const;
+  absl::StatusOr<at::Tensor> Tensor(absl::string_view name, absl::Span<const int64_t> shape) const override;
   // Names of all tensors, ascending.
   std::vector<std::string> Names() const;
   // Sum of all tensors' bytes as stored.

@@ -17,8 +17,8 @@ class TensorSource {
  public:
   virtual ~TensorSource() = default;
   virtual bool Has(absl::string_view name) const = 0;
-  // The tensor as stored (kFloat, kHalf or kBFloat16). NotFound if absent, InvalidArgument if its shape is not `shape`; both name
-  // the tensor and where it was looked for.
+  // The tensor as stored (kFloat, kHalf or kBFloat16). NotFound if absent, InvalidArgument if its shape is not `shape`
+  // (-1 in it matches any size); both name the tensor and where it was looked for.
   virtual absl::StatusOr<at::Tensor> Tensor(absl::string_view name, absl::Span<const int64_t> shape) const = 0;
 };
 
