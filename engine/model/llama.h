@@ -1,0 +1,68 @@
+// The Llama architecture (LlamaForCausalLM): GQA or MHA, RoPE, SwiGLU, tied or untied output embedding, with mixSGA routers
+// where the checkpoint has them.
+// Layer: engine/model. Used by the engine thread only.
+#ifndef RATION_ENGINE_MODEL_LLAMA_H_
+#define RATION_ENGINE_MODEL_LLAMA_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+#include "engine/kv_cache/kv_storage.h"
+#include "engine/model/attention_layer.h"
+#include "engine/model/mlp_layer.h"
+#include "engine/model/model.h"
+#include "engine/model/model_config.h"
+#include "engine/model/rope_table.h"
+#include "engine/model/step_context.h"
+#include "engine/weights/tensor_source.h"
+
+namespace ration {
+
+class LlamaModel final : public Model {
+ public:
+  struct Options {
+    kernels::DType compute = kernels::DType::kF32;  // of matrix inputs and of the KV cache
+    kernels::cpu::ThreadPool* pool = nullptr;       // must outlive the model
+  };
+  // Packs the weights; `source` may go afterwards except for its embedding, which the model keeps a reference to. NotFound and
+  // InvalidArgument name the tensor.
+  static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(const TensorSource& source, const ModelConfig& config,
+                                                            const Options& options);
+
+  // The bytes that Forward's KvCacheManager hands out pages of. Must be set before Forward; must outlive the model.
+  void set_storage(KvStorage* storage) { storage_ = storage; }
+
+  const ModelInfo& info() const override { return info_; }
+  absl::StatusOr<at::Tensor> Forward(const ForwardBatch& batch, KvCacheManager& cache) override;
+  void DrainScoreHistogram(ScoreHistogram& histogram) override;
+
+  const ModelConfig& config() const { return config_; }
+  // Bytes of weights that a decode step of few rows must read (the embedding's single rows not counted).
+  int64_t weight_bytes() const;
+
+ private:
+  LlamaModel(const ModelConfig& config, const Options& options);
+  void BeginStep(const ForwardBatch& batch, KvCacheManager& cache);
+  void Embed(const ForwardBatch& batch);
+
+  const ModelConfig config_;
+  ModelInfo info_;
+  RopeTable rope_;
+  StepContext step_;
+  KvStorage* storage_ = nullptr;
+
+  at::Tensor embedding_;  // [V, D] as stored
+  at::Tensor norm_;       // [D] float32
+  std::vector<std::unique_ptr<AttentionLayer>> attention_;
+  std::vector<std::unique_ptr<MlpLayer>> mlp_;
+  std::unique_ptr<Linear> output_;  // [V, D]
+  at::Tensor logits_;               // [rows, V], grows
+};
+
+}  // namespace ration
+
+#endif  // RATION_ENGINE_MODEL_LLAMA_H_
