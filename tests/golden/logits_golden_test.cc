@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,8 @@ namespace {
 // Of golden's own README: what correct implementations stay under, and deliberate mistakes do not.
 constexpr double kFloat32Tolerance = 2e-4;       // per logit
 constexpr double kBFloat16RmsTolerance = 0.07;   // of a prompt's logit errors
-constexpr double kBFloat16Agreement = 0.98;      // of teacher-forced argmax
-constexpr double kBFloat16Gap = 0.3;             // a step that differs had no clear winner
+constexpr double kBFloat16Agreement = 0.98;      // of argmax over the greedy continuations, teacher-forced
+constexpr double kBFloat16Gap = 0.3;             // a row whose argmax differs had no clear winner
 
 struct Case {
   std::string root;       // folder of golden/logits
@@ -35,6 +36,10 @@ struct Case {
   std::string golden;     // e.g. bf16
   kernels::DType compute;
 };
+
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.root << "/" << c.model << "/" << c.directory << " in " << kernels::Name(c.compute);
+}
 
 std::string CaseName(const ::testing::TestParamInfo<Case>& info) {
   std::string name = absl::StrCat(info.param.root.find("tests/golden") == std::string::npos ? "shared_" : "own_", info.param.model, "_",
@@ -89,7 +94,7 @@ class LogitsGoldenTest : public ::testing::TestWithParam<Case> {
 
   bool exact() const { return GetParam().compute == kernels::DType::kF32; }
 
-  // Checks rows of logits; `steps` and `agreed` count argmax agreement for the bfloat16 bar.
+  // Checks rows of logits and counts how many have the same argmax.
   void Compare(const at::Tensor& got, const at::Tensor& want, const std::string& what) {
     ASSERT_EQ(got.sizes(), want.sizes()) << what;
     const at::Tensor error = (got - want).abs();
@@ -101,9 +106,6 @@ class LogitsGoldenTest : public ::testing::TestWithParam<Case> {
     const at::Tensor same = got.argmax(1) == want.argmax(1);
     agreed_ += same.sum().item<int64_t>();
     steps_ += got.size(0);
-    if (exact()) {
-      return;
-    }
     const at::Tensor top2 = std::get<0>(want.topk(2, 1));
     for (int64_t i = 0; i < got.size(0); ++i) {
       if (!same[i].item<bool>()) {
@@ -112,13 +114,10 @@ class LogitsGoldenTest : public ::testing::TestWithParam<Case> {
     }
   }
 
-  void ExpectAgreement() const {
+  // In bfloat16 the bar holds for continuations; random prompts have many near ties, which Compare's gap bounds.
+  void ExpectAgreement(double at_least) const {
     ASSERT_GT(steps_, 0);
-    if (exact()) {
-      EXPECT_EQ(agreed_, steps_);
-    } else {
-      EXPECT_GE(static_cast<double>(agreed_) / steps_, kBFloat16Agreement) << agreed_ << " of " << steps_;
-    }
+    EXPECT_GE(static_cast<double>(agreed_) / steps_, exact() ? 1.0 : at_least) << agreed_ << " of " << steps_;
   }
 
   kernels::cpu::ThreadPool pool_{2};
@@ -134,7 +133,7 @@ TEST_P(LogitsGoldenTest, PrefillInOneChunkMatches) {
     testing::SequenceRunner runner(serving_.get(), cache_.get());
     Compare(runner.Prefill(prompt.input_ids, 0), prompt.logits, prompt.name);
   }
-  ExpectAgreement();
+  ExpectAgreement(0);
 }
 
 TEST_P(LogitsGoldenTest, PrefillInManyChunksEqualsOneChunkBitForBit) {
@@ -159,7 +158,7 @@ TEST_P(LogitsGoldenTest, DecodeMatchesTheGreedyContinuation) {
       EXPECT_EQ(testing::Argmax(rows[i]), prompt.greedy[i]) << prompt.name << " step " << i << " gap " << prompt.greedy_gap[i];
     }
   }
-  ExpectAgreement();
+  ExpectAgreement(kBFloat16Agreement);
 }
 
 TEST_P(LogitsGoldenTest, DecodingTheWholePromptTokenByTokenMatches) {
@@ -169,7 +168,7 @@ TEST_P(LogitsGoldenTest, DecodingTheWholePromptTokenByTokenMatches) {
     for (size_t i = 1; i < prompt.input_ids.size(); ++i) rows.push_back(runner.Decode(prompt.input_ids[i]));
     Compare(at::stack(rows), prompt.logits, prompt.name);
   }
-  ExpectAgreement();
+  ExpectAgreement(0);
 }
 
 std::vector<Case> Cases() {
