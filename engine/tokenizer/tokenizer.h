@@ -15,6 +15,18 @@
 
 namespace ration {
 
+// Decode, an id at a time: the text appended to `text` by all calls together equals Tokenizer::Decode of the ids. Always whole
+// characters. Cost: O(1) amortised. Thread-compatible; the tokenizer must outlive it.
+class DecodeStream {
+ public:
+  virtual ~DecodeStream() = default;
+  // Appends the text that became certain; later ids cannot change it. An id outside the vocabulary adds no text.
+  virtual void Append(int32_t id, std::string& text) = 0;
+  // Appends what was held back. Nothing may be called afterwards.
+  virtual void Finish(std::string& text) = 0;
+  virtual std::unique_ptr<DecodeStream> Clone() const = 0;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -28,6 +40,10 @@ class Tokenizer {
   // of range, with its index and the vocabulary size.
   virtual absl::StatusOr<std::string> Decode(absl::Span<const int32_t> ids, bool skip_special_tokens) const = 0;
 
+  // At the start of a text. Never null.
+  virtual std::unique_ptr<DecodeStream> NewDecodeStream(bool skip_special_tokens) const = 0;
+
+  // One more than the highest id; an id below it that the file leaves out has empty text.
   virtual int32_t vocab_size() const = 0;
   // The id of a token's exact content, e.g. "</s>".
   virtual std::optional<int32_t> TokenToId(absl::string_view token) const = 0;

@@ -1,0 +1,26 @@
+// tokenizer.json's "normalizer": what is done to a text before it is cut into tokens.
+// Layer: engine/tokenizer. Pure functions; thread-safe. Reading the file is tokenizer_json's work.
+#ifndef RATION_ENGINE_TOKENIZER_NORMALIZER_H_
+#define RATION_ENGINE_TOKENIZER_NORMALIZER_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace ration {
+
+struct NormalizerStep {
+  enum class Kind { kPrepend, kReplace, kStrip, kNfc, kNfd, kNfkc, kNfkd, kLowercase };
+  Kind kind = Kind::kPrepend;
+  std::string pattern;  // kReplace: not empty; every occurrence, from the left, becomes `content`
+  std::string content;  // kPrepend, kReplace
+  bool strip_left = false, strip_right = false;  // kStrip
+};
+
+// Applies the steps in order. REQUIRES: `text` is valid UTF-8; so is the result. An empty text stays empty.
+std::string Normalize(const std::vector<NormalizerStep>& steps, absl::string_view text);
+
+}  // namespace ration
+
+#endif  // RATION_ENGINE_TOKENIZER_NORMALIZER_H_
