@@ -34,7 +34,8 @@ class Engine {
     int64_t max_batched_tokens = 2048; // a step's tokens at most; >= routing_window + max_running_requests
     int64_t max_running_requests = 256;
     int64_t max_queued_requests = 1024;
-    std::vector<int32_t> eos_token_ids;
+    int64_t max_overtakes = 16;        // how often later, smaller requests may pass one that waits for memory
+    std::vector<int32_t> eos_token_ids;  // ids outside the vocabulary are ignored
     absl::Duration slow_reader_timeout = absl::Seconds(30);  // paused this long: kSlowReader
     uint64_t seed = 0;  // from which requests without a seed draw theirs
   };
@@ -47,7 +48,7 @@ class Engine {
 
   // Queues a request; its pieces go to `sink`, which must live until the piece with `finish`. On error nothing is queued and
   // sink is never called: InvalidArgument (field, limit, value), ResourceExhausted (queue full, or it could never fit: bytes
-  // needed and bytes there are), AlreadyExists (a live request has this id).
+  // needed and bytes there are), AlreadyExists (a live request has this id). The sink must not call the engine.
   virtual absl::Status Submit(GenerationRequest request, OutputSink* sink) = 0;
   // Ends a request at once with kAborted (or `reason`), freeing its pages before returning; false if there is no such request.
   virtual bool Abort(const std::string& request_id, FinishReason reason = FinishReason::kAborted) = 0;

@@ -1,5 +1,6 @@
-// Runs an Engine on a thread of its own and is the only way other threads reach it: a mailbox of commands.
-// Layer: engine. Thread-safe: every public method may be called from any thread and returns without waiting for a step.
+// Runs an Engine on a thread of its own and is the only way other threads reach it: a mailbox of commands, read between steps.
+// Layer: engine. Thread-safe: every public method may be called from any thread and returns without waiting for a step
+// (WaitUntilIdle and the destructor excepted). An idle engine's thread sleeps but for ten snapshots a second.
 #ifndef RATION_ENGINE_ENGINE_RUNNER_H_
 #define RATION_ENGINE_ENGINE_RUNNER_H_
 
@@ -12,8 +13,10 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "absl/status/statusor.h"
+#include "engine/base/mutex.h"
 #include "engine/engine.h"
 #include "engine/engine_stats.h"
 #include "engine/request.h"
@@ -27,7 +30,7 @@ class EngineRunner {
     int64_t max_live_requests = 1280;
   };
   EngineRunner(const Options& options, std::unique_ptr<Engine> engine);
-  // Ends every live request with kShutdown and joins the thread.
+  // Ends every live request with kShutdown and joins the thread. Tickets must be gone before: they count on this object.
   ~EngineRunner();
 
   // A place among the live requests, taken before any work is done for a request and given back when it is destroyed.
@@ -52,22 +55,37 @@ class EngineRunner {
 
   // No new requests; running and queued ones go on.
   void StartDrain();
-  // Waits until no request is live or `deadline` (wall clock); true if none is.
+  // Waits until no request is live (no ticket is held and the engine has nothing) or `deadline` (wall clock); true if none is.
   bool WaitUntilIdle(absl::Time deadline);
 
-  // The newest snapshot; never older than the last step (or 100 ms when idle).
+  // The newest snapshot; never older than the last step (or 100 ms when idle). Refusals of Admit are among its rejections.
   EngineStats Stats() const;
 
  private:
+  using Command = std::function<void()>;
+  // Passes pieces on and lets go of the receiver with the last one.
+  class LiveSink;
+
   void Loop();
+  void Post(Command command);
+  // Sleeps until there is mail, a timer of the engine is due, or the next snapshot is. Returns the mail and whether to stop.
+  bool TakeMail(bool may_sleep, std::vector<Command>& commands);
+  void Publish();
 
   const Options options_;
-  std::unique_ptr<Engine> engine_;  // engine thread only
   std::atomic<int64_t> live_{0};
   std::atomic<bool> draining_{false};
+  std::atomic<int64_t> refused_full_{0}, refused_draining_{0};
 
-  mutable absl::Mutex mutex_;
-  std::vector<std::function<void(Engine&)>> mailbox_ ABSL_GUARDED_BY(mutex_);
+  // Engine thread only.
+  std::unique_ptr<Engine> engine_;
+  absl::flat_hash_map<std::string, std::unique_ptr<LiveSink>> sinks_;  // by request id
+  std::unique_ptr<LiveSink> finished_;                                 // the last one to end; may still be on the stack
+
+  mutable Mutex mutex_;
+  CondVar mail_;  // mailbox_ or stop_ changed
+  CondVar idle_changed_;
+  std::vector<Command> mailbox_ ABSL_GUARDED_BY(mutex_);
   EngineStats stats_ ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   bool idle_ ABSL_GUARDED_BY(mutex_) = true;  // no live request in the engine and an empty mailbox

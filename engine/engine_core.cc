@@ -1,0 +1,296 @@
+#include "engine/engine_core.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/byte_size.h"
+#include "engine/base/check.h"
+#include "engine/base/quote.h"
+#include "engine/base/retry_hint.h"
+#include "engine/base/status_macros.h"
+
+namespace ration {
+namespace {
+
+// About how long a place in a full queue takes to become free; a guess that spreads the retries.
+constexpr absl::Duration kQueueFullRetryAfter = absl::Seconds(1);
+
+// Steele, Lea and Flood's SplitMix64: neighbouring counters give unrelated seeds.
+uint64_t SplitMix64(uint64_t x) {
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+RequestOutcome OutcomeOf(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kLength:
+      return RequestOutcome::kLength;
+    case FinishReason::kStop:
+      return RequestOutcome::kStop;
+    case FinishReason::kAborted:
+      return RequestOutcome::kAborted;
+    case FinishReason::kDeadline:
+      return RequestOutcome::kDeadline;
+    case FinishReason::kSlowReader:
+      return RequestOutcome::kSlowReader;
+    case FinishReason::kShutdown:
+      return RequestOutcome::kShutdown;
+    case FinishReason::kError:
+      break;
+  }
+  return RequestOutcome::kError;
+}
+
+absl::Status CheckFits(const Engine::Options& options, const KvCacheSpec& spec, const ModelInfo& info,
+                       const DecodeRouter& router) {
+  if (options.num_pages < 1 || options.num_pages > std::numeric_limits<int32_t>::max()) {
+    return absl::InvalidArgumentError(absl::StrCat("num_pages: must be in [1, ", std::numeric_limits<int32_t>::max(), "], not ",
+                                                   options.num_pages));
+  }
+  if (options.slow_reader_timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("slow_reader_timeout: must be > 0, not ", absl::FormatDuration(options.slow_reader_timeout)));
+  }
+  if (spec.num_layers() != info.num_layers || !(spec.experts() == info.experts) ||
+      router.ratio().num_experts() != info.experts.num_experts()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the model has ", info.num_layers, " layers and ", info.experts.num_experts(), " experts; the KV cache is for ",
+        spec.num_layers(), " and ", spec.num_experts(), ", the router for ", router.ratio().num_experts(), " experts"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options, const KvCacheSpec& spec, Model* model,
+                                                       const DecodeRouter* router, const Tokenizer* tokenizer,
+                                                       const Clock* clock) {
+  RATION_RETURN_IF_ERROR(CheckFits(options, spec, model->info(), *router));
+  auto core = std::make_unique<EngineCore>(options, spec, model, router, tokenizer, clock);
+  RATION_RETURN_IF_ERROR(core->Init());
+  return std::unique_ptr<Engine>(std::move(core));
+}
+
+EngineCore::EngineCore(const Options& options, const KvCacheSpec& spec, Model* model, const DecodeRouter* router,
+                       const Tokenizer* tokenizer, const Clock* clock)
+    : options_(options),
+      spec_(spec),
+      model_(model),
+      router_(router),
+      tokenizer_(tokenizer),
+      clock_(clock),
+      cache_(spec, options.num_pages) {
+  for (int32_t id : options.eos_token_ids) {
+    if (id >= 0 && id < model->info().vocab_size) eos_token_ids_.push_back(id);
+  }
+  stats_.kv_budget_bytes = cache_.budget_bytes();
+  stats_.kv_page_bytes = spec.page_bytes();
+  stats_.num_experts = spec.num_experts();
+  stats_.num_layers = spec.num_layers();
+  stats_.requested_kv_fraction = router->ratio().KvFraction(spec.experts());
+  for (int e = 0; e < spec.num_experts(); ++e) stats_.ratio[e] = router->ratio().share(e);
+  stats_.policy_epoch = kRatioEpoch;
+}
+
+absl::Status EngineCore::Init() {
+  Scheduler::Options options;
+  options.routing_window = model_->info().routing_window;
+  options.max_batched_tokens = options_.max_batched_tokens;
+  options.max_running_requests = options_.max_running_requests;
+  options.max_queued_requests = options_.max_queued_requests;
+  options.max_overtakes = options_.max_overtakes;
+  RATION_ASSIGN_OR_RETURN(scheduler_, Scheduler::Create(options, &cache_));
+  UpdateGauges(clock_->Now());
+  return absl::OkStatus();
+}
+
+EngineCore::~EngineCore() {
+  if (scheduler_ == nullptr) return;
+  while (!sequences_.empty()) Abort(std::string(sequences_.begin()->first), FinishReason::kShutdown);
+}
+
+absl::Status EngineCore::Submit(GenerationRequest request, OutputSink* sink) {
+  RATION_CHECK(sink != nullptr);
+  const auto reject = [this](RejectReason reason) { ++stats_.rejections[static_cast<size_t>(reason)]; };
+  // The cheap check first: a burst must not buy itself work by being refused late.
+  if (scheduler_->queue().size() >= options_.max_queued_requests) {
+    reject(RejectReason::kQueueFull);
+    return WithRetryHint(absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", options_.max_queued_requests,
+                                                                   " requests are waiting, the limit")),
+                         kQueueFullRetryAfter);
+  }
+  const ModelInfo& model = model_->info();
+  const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_tokens.size());
+  if (absl::Status valid = ValidateRequest(request, model, tokenizer_ != nullptr); !valid.ok()) {
+    const bool too_long = prompt_tokens >= model.max_positions ||
+                          request.stopping.max_new_tokens > model.max_positions - prompt_tokens;
+    if (too_long) reject(RejectReason::kContextTooLong);
+    return valid;
+  }
+  if (sequences_.contains(request.request_id)) {
+    return absl::AlreadyExistsError(absl::StrCat("request_id: a live request has the id ", Quoted(request.request_id)));
+  }
+  const int64_t pages = spec_.WorstCasePages(*router_, prompt_tokens, request.stopping.max_new_tokens);
+  if (pages > cache_.num_pages()) {
+    reject(RejectReason::kTooLarge);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "needs ", FormatByteSize(pages * spec_.page_bytes()), " of KV cache for ", prompt_tokens, " prompt and ",
+        request.stopping.max_new_tokens, " new tokens at ratio ", router_->ratio().ToString(), ", the budget is ",
+        FormatByteSize(cache_.budget_bytes())));
+  }
+  const absl::Time now = clock_->Now();
+  const uint64_t seed = request.sampling.seed.has_value() ? *request.sampling.seed : NextSeed();
+  auto sequence = std::make_unique<Sequence>(std::move(request), sink, seed, next_serial_++, now);
+  sequence->worst_case_pages = pages;
+  RATION_CHECK(scheduler_->Enqueue(sequence.get()));
+  UpdateTimer(sequence.get());
+  sequences_.emplace(sequence->id(), std::move(sequence));
+  UpdateGauges(now);
+  return absl::OkStatus();
+}
+
+uint64_t EngineCore::NextSeed() { return SplitMix64(options_.seed ^ SplitMix64(seeds_drawn_++)); }
+
+bool EngineCore::Abort(const std::string& request_id, FinishReason reason) {
+  const auto found = sequences_.find(request_id);
+  if (found == sequences_.end()) return false;
+  Sequence* const sequence = found->second.get();
+  const absl::Time now = clock_->Now();
+  FinishEarly(sequence, reason, now);
+  UpdateGauges(now);
+  return true;
+}
+
+void EngineCore::Resume(const std::string& request_id) {
+  const auto found = sequences_.find(request_id);
+  if (found == sequences_.end()) return;
+  Sequence* const sequence = found->second.get();
+  sequence->paused = false;
+  sequence->paused_since = absl::InfiniteFuture();
+  UpdateTimer(sequence);
+}
+
+absl::Time EngineCore::NextWakeup() const { return timers_.empty() ? absl::InfiniteFuture() : timers_.begin()->first.first; }
+
+void EngineCore::UpdateTimer(Sequence* sequence) {
+  const absl::Time due = std::min(sequence->request().deadline, sequence->paused_since + options_.slow_reader_timeout);
+  if (due == sequence->timer) return;
+  if (sequence->timer != absl::InfiniteFuture()) timers_.erase(TimerOf(*sequence));
+  sequence->timer = due;
+  if (due != absl::InfiniteFuture()) timers_.emplace(TimerOf(*sequence), sequence);
+}
+
+void EngineCore::FinishEarly(Sequence* sequence, FinishReason reason, absl::Time now) {
+  Ending ending;
+  ending.reason = reason;
+  switch (reason) {
+    case FinishReason::kDeadline: {
+      const std::string after = absl::FormatDuration(absl::Trunc(now - sequence->submitted(), absl::Milliseconds(1)));
+      ending.status = absl::DeadlineExceededError(
+          sequence->place == SchedulableSequence::Place::kWaiting
+              ? absl::StrCat("the deadline passed after ", after, " in the queue")
+              : absl::StrCat("the deadline passed after ", after, " with ", sequence->generated_tokens(), " of at most ",
+                             sequence->request().stopping.max_new_tokens, " tokens generated"));
+      break;
+    }
+    case FinishReason::kSlowReader:
+      ending.status = absl::ResourceExhaustedError(absl::StrCat(
+          "the client did not read its stream for ", absl::FormatDuration(options_.slow_reader_timeout)));
+      break;
+    case FinishReason::kShutdown:
+      ending.status = absl::UnavailableError("the server is shutting down");
+      break;
+    case FinishReason::kError:
+      ending.status = absl::InternalError("the engine ended the request");
+      break;
+    case FinishReason::kLength:
+    case FinishReason::kStop:
+    case FinishReason::kAborted:
+      break;
+  }
+  GenerationDelta delta;
+  sequence->FlushText(delta);
+  Finish(sequence, std::move(ending), std::move(delta), now);
+}
+
+void EngineCore::Finish(Sequence* sequence, Ending ending, GenerationDelta delta, absl::Time now) {
+  const FinishReason reason = ending.reason;
+  sequence->OpenDelta(kRatioEpoch, delta);
+  delta.finish = sequence->MakeFinishInfo(std::move(ending), spec_, kRatioEpoch, now);
+  BookFinished(*sequence, reason, now);
+  // Everything goes back before the receiver hears of it, so that a client that asks next finds it free.
+  scheduler_->Remove(sequence);
+  if (sequence->timer != absl::InfiniteFuture()) timers_.erase(TimerOf(*sequence));
+  const auto keep = sequences_.extract(sequence->id());  // until the end of this function
+  OutputSink* const sink = sequence->sink();
+  sink->OnDelta(std::move(delta));
+}
+
+void EngineCore::BookFinished(const Sequence& sequence, FinishReason reason, absl::Time now) {
+  ++stats_.requests_finished[static_cast<size_t>(OutcomeOf(reason))];
+  // Latencies of requests that were cut short would only blur those of the ones served.
+  if (reason != FinishReason::kStop && reason != FinishReason::kLength) return;
+  stats_.request_seconds.Observe(absl::ToDoubleSeconds(now - sequence.submitted()));
+  const int64_t intervals = sequence.generated_tokens() - 1;
+  if (intervals > 0) {
+    stats_.time_per_output_token.Observe(absl::ToDoubleSeconds(sequence.last_token() - sequence.first_token()) /
+                                         static_cast<double>(intervals));
+  }
+}
+
+void EngineCore::UpdateGauges(absl::Time now) {
+  stats_.published = now;
+  stats_.kv_used_bytes = cache_.used_bytes();
+  stats_.kv_reserved_bytes = cache_.reserved_bytes();
+  stats_.kv_waste_bytes = cache_.waste_bytes();
+  int64_t stored = 0, full = 0;
+  for (int e = 0; e < spec_.num_experts(); ++e) {
+    const int64_t tokens = cache_.num_token_layers(e);
+    stats_.kv_token_layers[e] = tokens;
+    stored += tokens * spec_.bytes_per_token_layer(e);
+    full += tokens * spec_.bytes_per_token_layer(0);
+  }
+  stats_.realised_kv_fraction =
+      full > 0 ? static_cast<double>(stored) / static_cast<double>(full) : stats_.requested_kv_fraction;
+  stats_.requests_running = scheduler_->num_running();
+  stats_.requests_waiting = scheduler_->queue().size();
+  stats_.waiting_tokens = scheduler_->queue().waiting_tokens();
+}
+
+void EngineCore::CheckInvariants() const {
+  cache_.CheckInvariants();
+  scheduler_->CheckInvariants();
+  RATION_CHECK(cache_.used_pages() <= cache_.reserved_pages() && cache_.reserved_pages() <= cache_.num_pages());
+  int64_t waiting = 0, running = 0, reserved = 0, timers = 0;
+  for (const auto& [id, sequence] : sequences_) {
+    RATION_CHECK(id == sequence->id());
+    if (sequence->timer != absl::InfiniteFuture()) {
+      ++timers;
+      const auto timer = timers_.find(TimerOf(*sequence));
+      RATION_CHECK(timer != timers_.end() && timer->second == sequence.get());
+    }
+    if (sequence->place == SchedulableSequence::Place::kWaiting) {
+      ++waiting;
+      continue;
+    }
+    RATION_CHECK(sequence->place == SchedulableSequence::Place::kRunning);
+    ++running;
+    reserved += sequence->kv->reserved_pages();
+    // Every token put through the model is cached exactly once in every layer, at the expert its route names.
+    for (int64_t layer = 0; layer < spec_.num_layers(); ++layer) {
+      const ExpertCounts& counts = sequence->routing().counts[layer];
+      RATION_CHECK(counts.total == sequence->computed_tokens);
+      for (int e = 0; e < spec_.num_experts(); ++e) {
+        RATION_CHECK(counts.count[e] == sequence->kv->num_tokens(layer, e));
+      }
+    }
+  }
+  RATION_CHECK(waiting == scheduler_->queue().size() && running == scheduler_->num_running());
+  RATION_CHECK(reserved == cache_.reserved_pages());
+  RATION_CHECK(timers == static_cast<int64_t>(timers_.size()));
+}
+
+}  // namespace ration

@@ -1,0 +1,45 @@
+// What the scheduler knows of a sequence (SchedulableSequence) and what it decides for one step (SchedulerOutput).
+// Layer: engine/scheduler. Plain data; used only by the engine thread.
+#ifndef RATION_ENGINE_SCHEDULER_SCHEDULER_OUTPUT_H_
+#define RATION_ENGINE_SCHEDULER_SCHEDULER_OUTPUT_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/kv_cache/kv_cache_manager.h"
+
+namespace ration {
+
+// The engine's Sequence derives from this. The scheduler writes what is marked so, the engine the rest.
+struct SchedulableSequence {
+  enum class Place { kNone, kWaiting, kRunning };
+
+  int64_t prompt_tokens = 0;     // >= 1
+  int64_t worst_case_pages = 0;  // reserved at admission
+  int64_t computed_tokens = 0;   // tokens put through the model so far; below prompt_tokens: still in prefill
+  bool paused = false;           // keeps its pages and its running place but gets no tokens
+
+  Place place = Place::kNone;      // written by the scheduler
+  int64_t times_overtaken = 0;     // while waiting, by later requests; written by the scheduler
+  std::unique_ptr<SequenceKv> kv;  // exactly while running; written by the scheduler
+
+  bool in_prefill() const { return computed_tokens < prompt_tokens; }
+};
+
+// A sequence's share of one step: its next `num_tokens` tokens, all of them prompt tokens or one generated token.
+struct ScheduledSequence {
+  SchedulableSequence* sequence = nullptr;
+  int64_t num_tokens = 0;  // >= 1
+  bool prefill = false;
+};
+
+struct SchedulerOutput {
+  std::vector<ScheduledSequence> sequences;    // decoding ones first, each group in order of admission
+  std::vector<SchedulableSequence*> admitted;  // left the queue in this step, scheduled or not
+  int64_t num_tokens = 0;
+};
+
+}  // namespace ration
+
+#endif  // RATION_ENGINE_SCHEDULER_SCHEDULER_OUTPUT_H_
