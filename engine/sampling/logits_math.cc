@@ -43,6 +43,14 @@ inline float ExpInline(float x) {
   return x < -87.0f ? 0.0f : p * scale;
 }
 
+inline void AddLanes(const float* values, int64_t count, double (&lanes)[kLanes]) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += values[i + l];
+  }
+  for (; i < count; ++i) lanes[i % kLanes] += values[i];
+}
+
 double SumLanes(const double (&lanes)[kLanes]) {
   double sum = 0;
   for (double lane : lanes) sum += lane;
@@ -89,20 +97,15 @@ int64_t ArgMaxLogit(absl::Span<const float> logits) {
 }
 
 double ExpWeights(absl::Span<const float> logits, float max, float temperature, absl::Span<float> weights) {
-  const float* in = logits.data();
-  float* out = weights.data();
+  constexpr int64_t kBlock = 1024;  // stays in the first-level cache between the two loops; a multiple of kLanes
   const int64_t n = static_cast<int64_t>(logits.size());
   double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    float block[kLanes];
-    for (int64_t l = 0; l < kLanes; ++l) block[l] = ExpInline((CleanLogit(in[i + l]) - max) / temperature);
-    for (int64_t l = 0; l < kLanes; ++l) out[i + l] = block[l];
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += block[l];
-  }
-  for (; i < n; ++i) {
-    out[i] = ExpInline((CleanLogit(in[i]) - max) / temperature);
-    lanes[i % kLanes] += out[i];
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t count = n - begin < kBlock ? n - begin : kBlock;
+    const float* in = logits.data() + begin;
+    float* out = weights.data() + begin;
+    for (int64_t i = 0; i < count; ++i) out[i] = ExpInline((CleanLogit(in[i]) - max) / temperature);
+    AddLanes(out, count, lanes);
   }
   return SumLanes(lanes);
 }
@@ -127,11 +130,7 @@ int64_t PrefixSearch(absl::Span<const float> weights, double target) {
   for (int64_t begin = 0; begin < n && before <= target; begin += kSearchBlock) {
     const int64_t end = begin + kSearchBlock < n ? begin + kSearchBlock : n;
     double lanes[kLanes] = {};
-    int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (int64_t l = 0; l < kLanes; ++l) lanes[l] += weights[i + l];
-    }
-    for (; i < end; ++i) lanes[i % kLanes] += weights[i];
+    AddLanes(weights.data() + begin, end - begin, lanes);
     const double sum = SumLanes(lanes);
     if (sum > 0) {
       block = begin;

@@ -25,6 +25,7 @@ struct Workspace {
   std::vector<float> row;
   std::vector<float> weights;
   std::vector<Candidate> candidates;
+  std::vector<Candidate> ranked;
 };
 
 Workspace& ThreadWorkspace() {
@@ -32,25 +33,41 @@ Workspace& ThreadWorkspace() {
   return workspace;
 }
 
-// The `k` likeliest tokens with a logit above -infinity, in no particular order. One pass: a buffer takes what beats the k-th
-// best seen so far and is cut back to k whenever it is full, so the cost is O(row) whatever k is.
+// The `k` likeliest tokens with a logit above -infinity, in the order of their ids. One pass: a buffer takes what beats the
+// k-th best seen so far and is cut back to k whenever it is full, so the cost is O(row) whatever k is.
 void SelectTopK(absl::Span<const float> row, int64_t k, std::vector<Candidate>& out) {
   constexpr int64_t kSlack = 1024;
   const size_t capacity = static_cast<size_t>(2 * k + kSlack);
   out.clear();
   out.reserve(std::min(capacity, row.size()));
-  float threshold = -std::numeric_limits<float>::infinity();
+  Candidate last = {-std::numeric_limits<float>::infinity(), 0};  // the k-th best
   const auto cut = [&] {
     std::nth_element(out.begin(), out.begin() + (k - 1), out.end(), Likelier);
     out.resize(k);
-    threshold = out.back().value;  // a later token with the same logit loses to the lower id
+    last = out.back();
   };
-  for (size_t i = 0; i < row.size(); ++i) {
-    if (!(row[i] > threshold)) continue;
-    out.push_back({CleanLogit(row[i]), static_cast<int32_t>(i)});
-    if (out.size() == capacity) cut();
+  // Block by block, because soon most blocks have nothing above the k-th best and one vector maximum shows it.
+  constexpr size_t kBlock = 128;
+  for (size_t begin = 0; begin < row.size(); begin += kBlock) {
+    if (!(MaxLogit(row.subspan(begin, kBlock)) > last.value)) continue;  // an equal one has a higher id and loses
+    for (size_t i = begin; i < std::min(begin + kBlock, row.size()); ++i) {
+      const float logit = CleanLogit(row[i]);
+      if (!(logit > last.value)) continue;
+      out.push_back({logit, static_cast<int32_t>(i)});
+      if (out.size() == capacity) cut();
+    }
   }
   if (static_cast<int64_t>(out.size()) > k) cut();
+  if (k <= kSlack || static_cast<int64_t>(out.size()) < k) {
+    std::sort(out.begin(), out.end(), LowerId);
+    return;
+  }
+  last = *std::max_element(out.begin(), out.end(), Likelier);  // a second pass is cheaper than sorting that many
+  out.clear();
+  for (size_t i = 0; i < row.size(); ++i) {
+    const Candidate candidate = {CleanLogit(row[i]), static_cast<int32_t>(i)};
+    if (!Likelier(last, candidate)) out.push_back(candidate);
+  }
 }
 
 double SumValues(const std::vector<Candidate>& candidates) {
@@ -59,22 +76,32 @@ double SumValues(const std::vector<Candidate>& candidates) {
   return sum;
 }
 
-// Keeps the likeliest candidates whose values reach `target`, likeliest first. Sorts no more than needed: a few hundred
-// candidates usually hold top_p of the mass.
+// Keeps the fewest likeliest candidates whose values reach `target`, and their order. Quickselect by mass: halve the range the
+// last of them must be in, O(candidates), instead of sorting.
 void KeepMass(double target, std::vector<Candidate>& candidates) {
-  size_t sorted = 0;
-  double sum = 0;
-  for (size_t chunk = 64; sorted < candidates.size(); chunk *= 4) {
-    const size_t end = std::min(sorted + chunk, candidates.size());
-    std::partial_sort(candidates.begin() + sorted, candidates.begin() + end, candidates.end(), Likelier);
-    for (; sorted < end; ++sorted) {
-      sum += candidates[sorted].value;
-      if (sum >= target) {
-        candidates.resize(sorted + 1);
-        return;
-      }
+  std::vector<Candidate>& ranked = ThreadWorkspace().ranked;
+  ranked = candidates;
+  auto begin = ranked.begin();  // everything before is kept and holds `mass`
+  auto end = ranked.end();      // everything from here on is not needed
+  double mass = 0;
+  while (end - begin > 64) {
+    const auto middle = begin + (end - begin) / 2;
+    std::nth_element(begin, middle, end, Likelier);
+    double upper = 0;
+    for (auto it = begin; it != middle; ++it) upper += it->value;
+    if (mass + upper >= target) {
+      end = middle;
+    } else {
+      mass += upper;
+      begin = middle;
     }
   }
+  std::sort(begin, end, Likelier);
+  while (begin + 1 != end && mass + begin->value < target) mass += (begin++)->value;
+  const Candidate last = *begin;
+  candidates.erase(std::remove_if(candidates.begin(), candidates.end(),
+                                  [&](const Candidate& candidate) { return Likelier(last, candidate); }),
+                   candidates.end());
 }
 
 int32_t LowestAllowed(absl::Span<const int32_t> forbidden) {
@@ -170,7 +197,6 @@ int32_t Sampler::Draw(absl::Span<const float> row, float max, int64_t position) 
 
   if (params_.top_k > 0 && params_.top_k < n) {
     SelectTopK(row, params_.top_k, kept);
-    std::sort(kept.begin(), kept.end(), LowerId);  // sums below in a defined order
     for (Candidate& candidate : kept) candidate.value = ExpNonPositive((candidate.value - max) / params_.temperature);
     kept.erase(std::remove_if(kept.begin(), kept.end(), below_min_p), kept.end());
     total = SumValues(kept);
@@ -180,7 +206,7 @@ int32_t Sampler::Draw(absl::Span<const float> row, float max, int64_t position) 
     total = ExpWeights(row, max, params_.temperature, absl::MakeSpan(weights));
     if (params_.min_p <= 0 && params_.top_p >= 1) return static_cast<int32_t>(PrefixSearch(weights, uniform * total));
     // Tokens below (1 - top_p) * total / n sum to less than 1 - top_p of the mass: top-p cannot reach them. That spares
-    // sorting most of the vocabulary. Only without min-p, which changes the total; the factor leaves room for rounding.
+    // ranking most of the vocabulary. Only without min-p, which changes the total; the factor leaves room for rounding.
     const float unreachable =
         params_.min_p > 0 ? 0.0f : static_cast<float>(0.999 * (1.0 - params_.top_p) * total / static_cast<double>(n));
     const float least = std::max({params_.min_p, unreachable, std::numeric_limits<float>::min()});
@@ -195,6 +221,7 @@ int32_t Sampler::Draw(absl::Span<const float> row, float max, int64_t position) 
     KeepMass(params_.top_p * total, kept);
     total = SumValues(kept);
   }
+  // Candidates are in the order of their ids: every sum above and below has one defined order.
   const double target = uniform * total;
   double sum = 0;
   int32_t last_possible = kept.front().id;

@@ -7,6 +7,7 @@
 //   min-p  those with at least min_p times the probability of the likeliest,
 //   top-k  exactly k,
 //   top-p  the fewest whose share of what the other two left is at least top_p.
+// The draw takes the first id, in ascending order, at which the kept tokens' cumulative probability passes a uniform number.
 #ifndef RATION_ENGINE_SAMPLING_SAMPLER_H_
 #define RATION_ENGINE_SAMPLING_SAMPLER_H_
 

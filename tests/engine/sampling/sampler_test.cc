@@ -340,7 +340,7 @@ TEST(SamplerTest, SeededDrawsAreTheSameOnEveryMachine) {
     filtered_tokens.push_back(SampleOnce(filtered, logits, position, 0x123456789ABCDEFu));
   }
   EXPECT_EQ(plain_tokens, (std::vector<int32_t>{23265, 21867, 31028, 21677, 20148, 10939, 12042, 17952}));
-  EXPECT_EQ(filtered_tokens, (std::vector<int32_t>{22683, 26591, 6367, 30235, 16815, 19558, 16332, 1788}));
+  EXPECT_EQ(filtered_tokens, (std::vector<int32_t>{23429, 22312, 30875, 22040, 20596, 10395, 11848, 18212}));
 }
 
 TEST(SamplerTest, LogprobsAreThoseOfTheRawLogits) {
