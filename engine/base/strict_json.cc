@@ -86,10 +86,13 @@ std::string JsonErrorText(const char* what) {
   absl::string_view text(what);
   const size_t bracket = text.find("] ");  // "[json.exception.parse_error.101] "
   if (bracket != absl::string_view::npos) text.remove_prefix(bracket + 2);
-  return absl::Utf8SafeCHexEscape(text.substr(0, 300));
+  return absl::CHexEscape(text.substr(0, 300));  // it quotes the file, which need not be UTF-8
 }
 
 absl::StatusOr<nlohmann::json> ParseStrictJson(absl::string_view text, absl::string_view name) {
+  // The library takes a NUL byte for the end of the text and ignores the rest.
+  const size_t nul = text.find('\0');
+  if (nul != absl::string_view::npos) return absl::InvalidArgumentError(absl::StrCat(name, ": not valid JSON: NUL at byte ", nul));
   Builder builder;
   if (!Json::sax_parse(text.data(), text.data() + text.size(), &builder)) {
     return absl::InvalidArgumentError(absl::StrCat(name, ": not valid JSON: ", builder.error()));

@@ -10,6 +10,12 @@
 namespace ration {
 namespace {
 
+// Feedback: a debt of so many tokens would move a threshold across its whole table, though the clamp acts before. The softer it is,
+// the more the score decides and the less the count: with 16, 32 and 64, 88.7 %, 92.1 % and 94.5 % of independent tokens get the expert
+// that progressive top-k over all of them would give; but on text unlike the calibration a soft one leaves it to the clamp, which
+// does not look at scores.
+constexpr double kFeedbackTokens = 32;
+
 // The score that a `share` of the descending `table` reaches: take all at share 1, none at 0.
 float Threshold(const std::vector<float>& table, double share) {
   if (table.empty()) return static_cast<float>(1.0 - share);
@@ -74,9 +80,8 @@ int DecodeRouter::Route(int layer, absl::Span<const float> scores, const ExpertC
       chosen = e;
       break;
     }
-    // Feedback: a debt of twice the slack would move the threshold across the whole table; the clamp below acts before.
     const double debt = static_cast<double>(prefix_ppm_[e]) / Ratio::kOne * total - static_cast<double>(held);
-    const double wanted = static_cast<double>(share) / left + debt / (2.0 * kSlackTokens);
+    const double wanted = static_cast<double>(share) / left + debt / kFeedbackTokens;
     if (wanted > 0 && (wanted >= 1 || scores[e] >= Threshold(tables_[layer][e], wanted))) {
       chosen = e;
       break;

@@ -67,7 +67,7 @@ void ProgressiveTopK(absl::Span<const float> scores, int num_experts, const Expe
 int ArgmaxExpert(absl::Span<const float> scores) {
   int best = 0;
   for (size_t e = 1; e < scores.size(); ++e) {
-    if (scores[e] > scores[best]) best = static_cast<int>(e);
+    if (scores[e] > scores[best] || (std::isnan(scores[best]) && !std::isnan(scores[e]))) best = static_cast<int>(e);
   }
   return best;
 }

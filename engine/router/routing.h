@@ -37,7 +37,7 @@ ExpertCounts NextQuota(const Ratio& ratio, const ExpertCounts& so_far, int64_t n
 // REQUIRES: quota.total == num_tokens == experts.size(), scores.size() == num_tokens * num_experts.
 void ProgressiveTopK(absl::Span<const float> scores, int num_experts, const ExpertCounts& quota, absl::Span<uint8_t> experts);
 
-// The paper's decode rule: the expert with the highest score, ties to the lower index. scores: [num_experts].
+// The paper's decode rule: the expert with the highest score, ties to the lower index; NaN counts as the lowest. scores: [num_experts].
 int ArgmaxExpert(absl::Span<const float> scores);
 
 }  // namespace ration

@@ -249,6 +249,8 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Parse(absl::st
   const absl::string_view header = bytes.substr(8, header_bytes);
   const absl::string_view data = bytes.substr(8 + header_bytes);
   if (header.empty() || header[0] != '{') return error("the header must be a JSON object that starts with '{'");
+  // The JSON library takes a NUL byte for the end of the text and ignores the rest.
+  if (header.find('\0') != absl::string_view::npos) return error("the header holds a NUL byte");
 
   HeaderReader reader;
   if (!nlohmann::json::sax_parse(header.data(), header.data() + header.size(), &reader)) return error(reader.error());
