@@ -1,73 +1,304 @@
-// Attention over mixed pages on the CPU. Layer: kernels/cpu.
+// Attention over mixed pages on the CPU: runs the plan's items, each a loop over parts of at most kPartSlots slots of one
+// expert: scores of the part, softmax within the part, weighted values, exact merge into the rows' running results.
+// Layer: kernels/cpu. Thread-safe for different `out` rows; scratch memory belongs to the threads.
 #include "kernels/attention.h"
 
-#include <cmath>
-#include <vector>
+#include <algorithm>
+#include <cstring>
+#include <limits>
 
+#include "kernels/cpu/aligned_buffer.h"
+#include "kernels/cpu/attention/plan.h"
+#include "kernels/cpu/attention/tile_kernels.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace ration::kernels::cpu {
 namespace {
 
-template <typename Element>
-float ToFloat(Element element) {
-  if constexpr (sizeof(Element) == 4) {
-    return element;
-  } else {
-    return FromBF16(element);
-  }
+constexpr float kLog2E = 1.44269504088896341f;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+// Calls cheaper than this run on the calling thread: waking another costs more.
+constexpr int64_t kInlineCost = 15'000;
+
+int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+struct Scratch {
+  AlignedBuffer<uint32_t> query;       // [rows, key_words]
+  AlignedBuffer<uint32_t> packed;      // one chunk of keys or values
+  AlignedBuffer<float> scores;         // [rows, kPartSlots]; then packed weights
+  AlignedBuffer<float> part_out;       // [rows, padded_dim]
+  AlignedBuffer<float> out;            // [rows, padded_dim]
+  AlignedBuffer<float> stats;          // part_max, part_sum, max, sum: [rows] each
+  const uint8_t* rows[2][kPartSlots + kMaxLanes];  // keys of stored head 0 of this part's and the next part's slots
+};
+
+Scratch& ThreadScratch() {
+  static thread_local Scratch scratch;
+  return scratch;
 }
 
-template <typename Element>
-void AttendRow(const AttentionParams& params, const AttentionSequence& sequence, int64_t i, int64_t head) {
-  const KvLayout& layout = params.layout;
-  const int64_t d = layout.head_dim;
-  const float* query = params.query + (sequence.query_begin + i) * params.query_stride + head * d;
-  float* out = params.out + (sequence.query_begin + i) * params.out_stride + head * d;
-  const int64_t kv_head = head * layout.num_kv_heads / params.num_query_heads;
-  for (int64_t k = 0; k < d; ++k) out[k] = 0;
-  float max = -INFINITY;
-  float sum = 0;
-  for (int e = 0; e < layout.num_experts; ++e) {
-    const ExpertPages& pages = sequence.kv.experts[e];
-    const int32_t visible = sequence.visible != nullptr ? sequence.visible[i * layout.num_experts + e] : pages.num_slots;
-    const int64_t slots = layout.slots_per_page[e];
-    for (int64_t slot = 0; slot < visible; ++slot) {
-      const auto* keys = reinterpret_cast<const Element*>(params.pool + pages.pages[slot / slots] * layout.page_bytes) +
-                         (kv_head / layout.group_size[e] * slots + slot % slots) * d;
-      const Element* values = keys + layout.value_offset(e);
-      float score = 0;
-      for (int64_t k = 0; k < d; ++k) score += query[k] * ToFloat(keys[k]);
-      score *= params.scale;
-      if (score > max) {
-        const float shrink = std::exp(max - score);
-        max = score;
-        sum *= shrink;
-        for (int64_t k = 0; k < d; ++k) out[k] *= shrink;
+// Partial results of blocks whose parts are spread over items, indexed as WorkItem::partial_begin says.
+struct Partials {
+  float* max = nullptr;
+  float* sum = nullptr;  // 0: the row sees nothing of the part
+  float* out = nullptr;  // [.., padded_dim]
+};
+
+class ItemRunner {
+ public:
+  ItemRunner(const AttentionParams& params, const TileKernels& kernels, const WorkItem& item, const Partials& partials)
+      : params_(params),
+        layout_(params.layout),
+        kernels_(kernels),
+        item_(item),
+        sequence_(params.sequences[item.sequence]),
+        partials_(partials),
+        scratch_(ThreadScratch()),
+        last_query_(item.query_begin + item.num_queries - 1),
+        num_rows_(item.num_heads * item.num_queries),
+        head_dim_(layout_.head_dim),
+        padded_dim_(static_cast<int>(RoundUp(head_dim_, kMaxLanes))),
+        key_words_(kernels.key_words(head_dim_)),
+        row_bytes_(head_dim_ * SizeOf(layout_.dtype)) {}
+
+  void Run() {
+    query_ = scratch_.query.Reserve(int64_t{num_rows_} * key_words_);
+    packed_ = scratch_.packed.Reserve(int64_t{kChunkSlots} * std::max(key_words_, padded_dim_));
+    scores_ = scratch_.scores.Reserve(int64_t{num_rows_} * kPartSlots);
+    part_out_ = scratch_.part_out.Reserve(int64_t{num_rows_} * padded_dim_);
+    part_max_ = scratch_.stats.Reserve(4 * int64_t{num_rows_});
+    part_sum_ = part_max_ + num_rows_;
+    StartRows();
+    for (int h = 0; h < item_.num_heads; ++h) {
+      for (int q = 0; q < item_.num_queries; ++q) {
+        const float* from = params_.query + QueryRow(q) * params_.query_stride + int64_t{item_.head_begin + h} * head_dim_;
+        const int64_t row = int64_t{h} * item_.num_queries + q;
+        kernels_.pack_query(from, head_dim_, params_.scale * kLog2E, query_ + row * key_words_);
       }
-      const float weight = std::exp(score - max);
-      sum += weight;
-      for (int64_t k = 0; k < d; ++k) out[k] += weight * ToFloat(values[k]);
+    }
+    if (item_.part_begin < item_.part_end) FindRows(item_.part_begin);
+    for (int32_t index = item_.part_begin; index < item_.part_end; ++index) RunPart(index);
+    if (item_.partial_begin < 0) FinishRows();
+  }
+
+  // Merges the partial results of all parts.
+  void Merge() {
+    StartRows();
+    for (int32_t index = 0; index < item_.part_end; ++index) {
+      const int64_t begin = item_.partial_begin + int64_t{index} * num_rows_;
+      MergePart(partials_.max + begin, partials_.sum + begin, partials_.out + begin * padded_dim_);
+    }
+    FinishRows();
+  }
+
+ private:
+  int64_t QueryRow(int q) const { return int64_t{sequence_.query_begin} + item_.query_begin + q; }
+
+  void StartRows() {
+    float* const stats = scratch_.stats.Reserve(4 * int64_t{num_rows_});
+    max_ = stats + 2 * num_rows_;
+    sum_ = stats + 3 * num_rows_;
+    out_ = scratch_.out.Reserve(int64_t{num_rows_} * padded_dim_);
+    std::fill_n(max_, num_rows_, kMinusInfinity);
+    std::fill_n(sum_, num_rows_, 0.0f);
+    std::memset(out_, 0, sizeof(float) * num_rows_ * padded_dim_);
+  }
+
+  // Where the keys of a part's slots lie; the last one repeats, so that a whole vector of slots can always be read.
+  void FindRows(int32_t index) {
+    const Part part = GetPart(layout_, sequence_, last_query_, index);
+    const ExpertPages& pages = sequence_.kv.experts[part.expert];
+    const int32_t slots_per_page = layout_.slots_per_page[part.expert];
+    const uint8_t** rows = scratch_.rows[index % 2];
+    int32_t page = part.slot_begin / slots_per_page;
+    int32_t slot = part.slot_begin % slots_per_page;
+    int32_t i = 0;
+    while (i < part.num_slots) {
+      const uint8_t* row = params_.pool + pages.pages[page] * layout_.page_bytes + slot * row_bytes_;
+      for (; i < part.num_slots && slot < slots_per_page; ++i, ++slot, row += row_bytes_) rows[i] = row;
+      ++page;
+      slot = 0;
+    }
+    for (const uint8_t* last = rows[i - 1]; i < RoundUp(part.num_slots, kMaxLanes); ++i) rows[i] = last;
+  }
+
+  void RunPart(int32_t index) {
+    const Part part = GetPart(layout_, sequence_, last_query_, index);
+    const int64_t begin = item_.partial_begin + int64_t{index} * num_rows_;
+    if (item_.partial_begin >= 0) {
+      part_max_ = partials_.max + begin;
+      part_sum_ = partials_.sum + begin;
+      part_out_ = partials_.out + begin * padded_dim_;
+    }
+    Scores(part, scratch_.rows[index % 2]);
+    Weights(part);
+    const bool more = index + 1 < item_.part_end;
+    if (more) FindRows(index + 1);
+    Values(part, scratch_.rows[index % 2], more ? scratch_.rows[(index + 1) % 2] : nullptr,
+           more ? GetPart(layout_, sequence_, last_query_, index + 1) : Part());
+    if (item_.partial_begin < 0) MergePart(part_max_, part_sum_, part_out_);
+  }
+
+  struct StoredHeads {
+    int begin, end, rows_each;
+    int64_t head_bytes;   // from a stored head to the next
+    int64_t value_bytes;  // from a key to its value
+  };
+  StoredHeads HeadsOf(int e) const {
+    const int share = HeadsPerStoredHead(params_, e);
+    return {item_.head_begin / share, (item_.head_begin + item_.num_heads) / share, share * item_.num_queries,
+            layout_.slots_per_page[e] * row_bytes_, layout_.value_offset(e) * SizeOf(layout_.dtype)};
+  }
+
+  static int ChunkSlots(const Part& part, int chunk) { return std::min(kChunkSlots, part.num_slots - chunk); }
+
+  PrefetchRows Next(const uint8_t* const* rows, int64_t offset_bytes, int slots) const {
+    PrefetchRows next;
+    next.rows = rows;
+    next.offset_bytes = offset_bytes;
+    next.row_bytes = row_bytes_;
+    next.end = slots;
+    return next;
+  }
+
+  // Packing takes about as long as multiplying four rows; the prefetches are shared out accordingly.
+  static PrefetchRows TakeForPacking(const StoredHeads& heads, PrefetchRows* next) {
+    PrefetchRows first = *next;
+    first.end = next->end * 4 / (4 + heads.rows_each);
+    next->begin = first.end;
+    return first;
+  }
+
+  void Scores(const Part& part, const uint8_t* const* rows) {
+    const StoredHeads heads = HeadsOf(part.expert);
+    for (int chunk = 0; chunk < part.num_slots; chunk += kChunkSlots) {
+      const int slots = ChunkSlots(part, chunk);
+      for (int head = heads.begin; head < heads.end; ++head) {
+        PrefetchRows next;
+        if (head + 1 < heads.end) {
+          next = Next(rows + chunk, (head + 1) * heads.head_bytes, slots);
+        } else if (chunk + kChunkSlots < part.num_slots) {
+          next = Next(rows + chunk + kChunkSlots, heads.begin * heads.head_bytes, ChunkSlots(part, chunk + kChunkSlots));
+        } else {
+          next = Next(rows, heads.value_bytes + heads.begin * heads.head_bytes, ChunkSlots(part, 0));
+        }
+        const PrefetchRows first = TakeForPacking(heads, &next);
+        kernels_.pack_keys(rows + chunk, head * heads.head_bytes, slots, head_dim_, first, packed_);
+        const int64_t row = int64_t{head - heads.begin} * heads.rows_each;
+        kernels_.multiply(query_ + row * key_words_, key_words_, packed_, kChunkSlots, scores_ + row * kPartSlots + chunk,
+                          kPartSlots, heads.rows_each, key_words_, static_cast<int>(RoundUp(slots, kMaxLanes)), false, next);
+      }
     }
   }
-  for (int64_t k = 0; k < d; ++k) out[k] /= sum;
-}
+
+  void Weights(const Part& part) {
+    const int padded = static_cast<int>(RoundUp(part.num_slots, kMaxLanes));
+    for (int q = 0; q < item_.num_queries; ++q) {
+      const int seen = VisibleSlots(layout_, sequence_, item_.query_begin + q, part.expert) - part.slot_begin;
+      const int visible = std::min(seen, part.num_slots);
+      for (int h = 0; h < item_.num_heads; ++h) {
+        const int64_t row = int64_t{h} * item_.num_queries + q;
+        if (visible > 0) {
+          kernels_.softmax(scores_ + row * kPartSlots, visible, padded, part_max_ + row, part_sum_ + row);
+        } else {
+          std::memset(scores_ + row * kPartSlots, 0, sizeof(float) * padded);
+          part_max_[row] = kMinusInfinity;
+          part_sum_[row] = 0;
+        }
+      }
+    }
+  }
+
+  void Values(const Part& part, const uint8_t* const* rows, const uint8_t* const* next_rows, const Part& next_part) {
+    const StoredHeads heads = HeadsOf(part.expert);
+    const auto* weights = reinterpret_cast<const uint32_t*>(scores_);
+    for (int chunk = 0; chunk < part.num_slots; chunk += kChunkSlots) {
+      const int slots = ChunkSlots(part, chunk);
+      for (int head = heads.begin; head < heads.end; ++head) {
+        const int64_t offset = heads.value_bytes + head * heads.head_bytes;
+        PrefetchRows next;
+        if (head + 1 < heads.end) {
+          next = Next(rows + chunk, offset + heads.head_bytes, slots);
+        } else if (chunk + kChunkSlots < part.num_slots) {
+          next = Next(rows + chunk + kChunkSlots, heads.value_bytes + heads.begin * heads.head_bytes,
+                      ChunkSlots(part, chunk + kChunkSlots));
+        } else if (next_rows != nullptr) {
+          const StoredHeads next_heads = HeadsOf(next_part.expert);
+          next = Next(next_rows, next_heads.begin * next_heads.head_bytes, ChunkSlots(next_part, 0));
+        }
+        const PrefetchRows first = TakeForPacking(heads, &next);
+        kernels_.pack_values(rows + chunk, offset, slots, head_dim_, padded_dim_, first, packed_);
+        const int64_t row = int64_t{head - heads.begin} * heads.rows_each;
+        const int steps = (slots + kernels_.slots_per_word - 1) / kernels_.slots_per_word;
+        kernels_.multiply(weights + row * kPartSlots + chunk / kernels_.slots_per_word, kPartSlots, packed_, padded_dim_,
+                          part_out_ + row * padded_dim_, padded_dim_, heads.rows_each, steps, padded_dim_, chunk > 0,
+                          next);
+      }
+    }
+  }
+
+  void MergePart(const float* part_max, const float* part_sum, const float* part_out) {
+    for (int64_t row = 0; row < num_rows_; ++row) {
+      if (part_sum[row] == 0) continue;  // sees nothing of the part: as if it were not there
+      kernels_.merge(part_max[row], part_sum[row], part_out + row * padded_dim_, padded_dim_, max_ + row, sum_ + row,
+                     out_ + row * padded_dim_);
+    }
+  }
+
+  void FinishRows() {
+    for (int h = 0; h < item_.num_heads; ++h) {
+      for (int q = 0; q < item_.num_queries; ++q) {
+        const int64_t row = int64_t{h} * item_.num_queries + q;
+        kernels_.finish(out_ + row * padded_dim_, sum_[row], head_dim_,
+                        params_.out + QueryRow(q) * params_.out_stride + int64_t{item_.head_begin + h} * head_dim_);
+      }
+    }
+  }
+
+  const AttentionParams& params_;
+  const KvLayout& layout_;
+  const TileKernels& kernels_;
+  const WorkItem& item_;
+  const AttentionSequence& sequence_;
+  const Partials& partials_;
+  Scratch& scratch_;
+  const int32_t last_query_;
+  const int num_rows_;
+  const int head_dim_;
+  const int padded_dim_;
+  const int key_words_;
+  const int64_t row_bytes_;
+  uint32_t* query_ = nullptr;
+  uint32_t* packed_ = nullptr;
+  float* scores_ = nullptr;
+  float* part_max_ = nullptr;
+  float* part_sum_ = nullptr;
+  float* part_out_ = nullptr;
+  float* max_ = nullptr;
+  float* sum_ = nullptr;
+  float* out_ = nullptr;
+};
 
 }  // namespace
 
 void PagedAttention(const AttentionParams& params, ThreadPool& pool) {
-  for (int32_t s = 0; s < params.num_sequences; ++s) {
-    const AttentionSequence& sequence = params.sequences[s];
-    pool.ParallelFor(int64_t{sequence.num_queries} * params.num_query_heads, [&](int64_t item, int) {
-      const int64_t i = item / params.num_query_heads;
-      const int64_t head = item % params.num_query_heads;
-      if (params.layout.dtype == DType::kF32) {
-        AttendRow<float>(params, sequence, i, head);
-      } else {
-        AttendRow<uint16_t>(params, sequence, i, head);
-      }
-    });
+  static thread_local AttentionPlan plan;
+  static thread_local AlignedBuffer<float> partial_memory;
+  MakeAttentionPlan(params, pool.num_threads(), &plan);
+  const TileKernels& kernels = ActiveTileKernels(params.layout.dtype);
+  Partials partials;
+  if (plan.num_partials > 0) {
+    const int64_t padded_dim = RoundUp(params.layout.head_dim, kMaxLanes);
+    partials.out = partial_memory.Reserve(plan.num_partials * (padded_dim + 2));
+    partials.max = partials.out + plan.num_partials * padded_dim;
+    partials.sum = partials.max + plan.num_partials;
   }
+  const AttentionPlan& work = plan;  // thread_local: a worker must not look it up itself
+  const auto run = [&](int64_t i, int) { ItemRunner(params, kernels, work.items[i], partials).Run(); };
+  const int64_t count = static_cast<int64_t>(work.items.size());
+  pool.ParallelFor(count, run, work.cost < kInlineCost ? std::max<int64_t>(1, count) : 1);
+  pool.ParallelFor(static_cast<int64_t>(work.merges.size()),
+                   [&](int64_t i, int) { ItemRunner(params, kernels, work.merges[i], partials).Merge(); });
 }
 
 }  // namespace ration::kernels::cpu

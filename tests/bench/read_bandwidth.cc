@@ -3,10 +3,10 @@
 
 #include <immintrin.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <vector>
 
@@ -64,31 +64,41 @@ uint64_t ReadPortable(const uint8_t* begin, int64_t bytes) {
 
 }  // namespace
 
-double MeasureReadBandwidth(const ReadBandwidthOptions& options) {
-  // Small pieces, so that a thread that loses its core for a while does not decide the result.
-  constexpr int64_t kPieceBytes = int64_t{2} << 20;
-  const int64_t pieces = std::max<int64_t>(1, options.buffer_bytes / kPieceBytes);
-  const int64_t bytes = pieces * kPieceBytes;
-  void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) return 0;
-  madvise(mapped, bytes, MADV_HUGEPAGE);
-  uint8_t* buffer = static_cast<uint8_t*>(mapped);
-  std::memset(buffer, 1, bytes);
+double Now(BenchClock clock, int num_threads) {
+  timespec now = {};
+  clock_gettime(clock == BenchClock::kCpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+  const double seconds = static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+  return clock == BenchClock::kCpu ? seconds / num_threads : seconds;
+}
 
+double ReadOnceSeconds(const void* buffer, int64_t bytes, kernels::cpu::ThreadPool& pool, BenchClock clock) {
+  // Small pieces, so that a thread that loses its core for a while does not decide the result.
+  constexpr int64_t kPieceBytes = int64_t{1} << 20;
+  const uint8_t* const begin = static_cast<const uint8_t*>(buffer);
   const auto read = __builtin_cpu_supports("avx512f") ? ReadAvx512
                     : __builtin_cpu_supports("avx2")  ? ReadAvx2
                                                       : ReadPortable;
+  const double start = Now(clock, pool.num_threads());
+  pool.ParallelFor((bytes + kPieceBytes - 1) / kPieceBytes, [&](int64_t piece, int) {
+    const int64_t offset = piece * kPieceBytes;
+    sink.store(read(begin + offset, std::min(kPieceBytes, bytes - offset)), std::memory_order_relaxed);
+  });
+  return Now(clock, pool.num_threads()) - start;
+}
+
+double MeasureReadBandwidth(const ReadBandwidthOptions& options) {
+  const int64_t bytes = std::max<int64_t>(options.buffer_bytes, 1 << 20);
+  void* buffer = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (buffer == MAP_FAILED) return 0;
+  madvise(buffer, bytes, MADV_HUGEPAGE);
+  std::memset(buffer, 1, bytes);
   kernels::cpu::ThreadPool pool(options.num_threads);
   std::vector<double> seconds;
-  for (int repetition = 0; repetition <= options.repetitions; ++repetition) {  // the first one warms up
-    const auto start = std::chrono::steady_clock::now();
-    pool.ParallelFor(pieces, [&](int64_t piece, int) {
-      sink.store(read(buffer + piece * kPieceBytes, kPieceBytes), std::memory_order_relaxed);
-    });
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    if (repetition > 0) seconds.push_back(elapsed.count());
+  for (int repetition = 0; repetition <= options.repetitions; ++repetition) {
+    const double elapsed = ReadOnceSeconds(buffer, bytes, pool);
+    if (repetition > 0) seconds.push_back(elapsed);  // the first one warms up
   }
-  munmap(mapped, bytes);
+  munmap(buffer, bytes);
   if (seconds.empty()) return 0;
   std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
   return static_cast<double>(bytes) / seconds[seconds.size() / 2];

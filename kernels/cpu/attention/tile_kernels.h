@@ -1,0 +1,83 @@
+// The vectorised pieces of attention, one table for each instruction set and cache dtype. The driver (../attention.cc) cuts the
+// work into tiles and calls them; it knows nothing about vectors.
+// Layer: kernels/cpu/attention (private). Pure functions on caller-owned memory.
+//
+// Everything is a small matrix product on 32-bit words: a word is a float, or (with the bfloat16 dot product) a pair of
+// bfloat16 values that are multiplied and added at once. Keys are packed so that a vector holds the same word of many slots,
+// values so that a vector holds many components of one slot (or pair of slots).
+//
+// Batch invariance: each score, weight and output component is one chain of operations in ascending order of head component
+// or slot, whatever tile it is computed in. Slots that a row must not see get weight 0, which leaves a sum as it is.
+#ifndef RATION_KERNELS_CPU_ATTENTION_TILE_KERNELS_H_
+#define RATION_KERNELS_CPU_ATTENTION_TILE_KERNELS_H_
+
+#include <cstdint>
+
+#include "kernels/cpu/cpu_level.h"
+#include "kernels/dtype.h"
+
+namespace ration::kernels::cpu {
+
+// Slots of one packed chunk: 64 slots of 64 words are 16 KiB, half of an L1 cache.
+inline constexpr int kChunkSlots = 64;
+// Vectors are at most this many floats; packed rows are padded to it.
+inline constexpr int kMaxLanes = 16;
+
+// Rows that will be packed next. They are fetched into the cache a few at a time while the chunk before them is packed and
+// multiplied: all at once they would only queue up behind each other (a core has about 24 misses outstanding).
+struct PrefetchRows {
+  const uint8_t* const* rows = nullptr;  // [end]
+  int64_t offset_bytes = 0;
+  int64_t row_bytes = 0;
+  int begin = 0;  // rows still to be fetched: [begin, end)
+  int end = 0;
+};
+
+struct TileKernels {
+  int slots_per_word = 1;  // 2 with bfloat16 pairs, else 1
+
+  // Words of one packed query or key of head_dim components.
+  int (*key_words)(int head_dim);
+
+  // words[key_words] = query * factor.
+  void (*pack_query)(const float* query, int head_dim, float factor, uint32_t* words);
+
+  // keys[key_words][kChunkSlots] from the rows at rows[i] + offset_bytes, i < count rounded up to kMaxLanes. Fetches all of
+  // `next`.
+  void (*pack_keys)(const uint8_t* const* rows, int64_t offset_bytes, int count, int head_dim, const PrefetchRows& next,
+                    uint32_t* keys);
+
+  // values[ceil(count / slots_per_word)][padded_dim] likewise; columns from head_dim up to padded_dim become zero.
+  void (*pack_values)(const uint8_t* const* rows, int64_t offset_bytes, int count, int head_dim, int padded_dim,
+                      const PrefetchRows& next, uint32_t* values);
+
+  // sums[num_rows][columns] (+)= a[num_rows][steps] x b[steps][columns]; columns is a multiple of kMaxLanes. The words of a
+  // row of `a` are those of pack_query or softmax, b comes from pack_keys or pack_values. Strides in words. Fetches all of
+  // `next`.
+  void (*multiply)(const uint32_t* a, int64_t a_stride, const uint32_t* b, int64_t b_stride, float* sums,
+                   int64_t sums_stride, int num_rows, int steps, int columns, bool accumulate,
+                   const PrefetchRows& next);
+
+  // Replaces the row's scores (base-2 logits) by packed weights 2^(score - max), zero from `visible` up to `padded` slots
+  // (a multiple of kMaxLanes). Returns the largest of the first `visible` >= 1 scores and the sum of the weights as packed.
+  void (*softmax)(float* scores, int visible, int padded, float* max, float* sum);
+
+  // Merges a partial result into (max, sum, out): the exact reduction by log-sum-exp. padded_dim a multiple of kMaxLanes.
+  void (*merge)(float part_max, float part_sum, const float* part_out, int padded_dim, float* max, float* sum, float* out);
+
+  // result[head_dim] = out / sum.
+  void (*finish)(const float* out, float sum, int head_dim, float* result);
+};
+
+// Tables of the levels; nullptr where the compiler has no such instruction set.
+const TileKernels* PortableTileKernels(DType dtype);
+const TileKernels* Avx2TileKernels(DType dtype);
+const TileKernels* Avx512TileKernels(DType dtype);
+const TileKernels* Avx512BF16TileKernels();
+
+// The best table for the active level.
+const TileKernels& ActiveTileKernels(DType dtype);
+
+}  // namespace ration::kernels::cpu
+
+#endif  // RATION_KERNELS_CPU_ATTENTION_TILE_KERNELS_H_
