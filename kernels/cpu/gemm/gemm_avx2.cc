@@ -1,5 +1,6 @@
 // AVX2 + FMA micro kernels: float32, and bfloat16 weights widened in registers (half the bytes to read of float32 weights).
-// Up to 2 rows take the panel at once (4 vectors); 3 to 6 take it in two passes of 2 vectors, 12 sums in 16 registers.
+// Up to 2 rows take the panel at once (4 vectors); 3 to 6 take it in two passes of 2 vectors, 12 sums in 16 registers;
+// widening needs one register more, so 5 rows are its limit.
 // Layer: kernels/cpu/gemm. Compiled for AVX2 and FMA; called only where the processor has them.
 #include "kernels/cpu/gemm/micro_kernel.h"
 
@@ -19,7 +20,7 @@ struct Base {
   static Vec Load(const float* p) { return _mm256_loadu_ps(p); }
   static void Store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
   static Vec Add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
-  static void Prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+  static void Prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
   static Vec Broadcast(const uint8_t* p) { return _mm256_broadcast_ss(reinterpret_cast<const float*>(p)); }
 };
 
@@ -72,9 +73,10 @@ struct WidenBF16 : Base {
 
 template <class P>
 const MicroKernels* Kernels() {
+  constexpr bool kWidens = P::kXBytesPerStep == 8;
   static constexpr void (*kRun[])(const MicroArgs&) = {RunPanel<P, 1, 4>, RunPanel<P, 2, 4>, RunPanel<P, 3, 2>,
                                                        RunPanel<P, 4, 2>, RunPanel<P, 5, 2>, RunPanel<P, 6, 2>};
-  static constexpr MicroKernels kKernels = {kRun, 6, 1, P::kXBytesPerStep == 8, nullptr, nullptr};
+  static constexpr MicroKernels kKernels = {kRun, kWidens ? 5 : 6, 1, kWidens, nullptr, nullptr};
   return &kKernels;
 }
 

@@ -20,7 +20,7 @@ struct DotBF16 {
   static Vec Load(const float* p) { return _mm512_loadu_ps(p); }
   static void Store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
   static Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
-  static void Prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+  static void Prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
   template <int R, int V>
   static void Step(Vec (&sums)[R][V], const uint8_t* w, const uint8_t* x) {
     __m512bh weights[V];

@@ -16,6 +16,12 @@
 namespace ration::kernels::cpu {
 namespace {
 
+// Up to this many rows the loads alone keep memory busy and the hardware's prefetcher ahead; with more rows they are too far
+// apart in time. Then fetching into the second-level cache is right: fetches into the first wait in the same few buffers as
+// the loads of x. Measured on Zen 4, 2048 x 16384 bfloat16 at 16 rows: 25.5 GB/s, against 19.0 GB/s with fetches into the first
+// level and 17.0 GB/s with none; at 4 rows 32.7, 36.4 and 43.1 GB/s.
+constexpr int kMaxRowsWithoutPrefetch = 4;
+
 // Columns [kFirst, kFirst + kVectors * P::kLanes) of the panel. Only the first part of a panel prefetches.
 template <class P, int kRows, int kVectors, int kFirst>
 inline void RunColumns(const MicroArgs& args) {
@@ -33,7 +39,7 @@ inline void RunColumns(const MicroArgs& args) {
   const int64_t prefetch_step = args.prefetch_step;
 #pragma GCC unroll 4
   for (int64_t step = args.steps; step > 0; --step) {
-    if (kFirst == 0) {
+    if (kFirst == 0 && kRows > kMaxRowsWithoutPrefetch) {
       P::Prefetch(prefetch);
       P::Prefetch(prefetch + prefetch_step / 2);
       prefetch += prefetch_step;
