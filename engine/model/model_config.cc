@@ -32,7 +32,7 @@ constexpr int64_t kMaxRoutingWindow = 65536;
 constexpr double kLadderTolerance = 0.01;
 
 std::string Shown(const Json& value) {
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
   return text.size() <= 60 ? text : absl::StrCat(text.substr(0, 57), "...");
 }
 
@@ -109,7 +109,7 @@ class Fields {
   absl::Status OnlyKeys(std::initializer_list<absl::string_view> known) const {
     for (const auto& [key, value] : object_.items()) {
       if (std::find(known.begin(), known.end(), key) == known.end()) {
-        return absl::InvalidArgumentError(absl::StrCat(where_, "unknown key ", Quoted(key), " (", absl::StrJoin(known, ", "), " are known)"));
+        return absl::InvalidArgumentError(absl::StrCat(where_, Quoted(key), ": is not a known key (", absl::StrJoin(known, ", "), " are)"));
       }
     }
     return absl::OkStatus();
@@ -196,9 +196,9 @@ absl::Status ParseRope(const Fields& fields, ModelConfig& config) {
 
   RopeScaling& scaling = config.rope_scaling;
   scaling.type = RopeScaling::Type::kLlama3;
-  RATION_ASSIGN_OR_RETURN(scaling.factor, rope.Double("factor", 1, 1e6));
-  RATION_ASSIGN_OR_RETURN(scaling.low_freq_factor, rope.Double("low_freq_factor", 1e-6, 1e6));
-  RATION_ASSIGN_OR_RETURN(scaling.high_freq_factor, rope.Double("high_freq_factor", 1e-6, 1e6));
+  RATION_ASSIGN_OR_RETURN(scaling.factor, rope.Double("factor", 1, 1e5));
+  RATION_ASSIGN_OR_RETURN(scaling.low_freq_factor, rope.Double("low_freq_factor", 1e-6, 1e5));
+  RATION_ASSIGN_OR_RETURN(scaling.high_freq_factor, rope.Double("high_freq_factor", 1e-6, 1e5));
   if (scaling.high_freq_factor <= scaling.low_freq_factor) {  // their difference is a divisor
     return rope.Error("high_freq_factor", "must be above low_freq_factor ", scaling.low_freq_factor, ", not ", scaling.high_freq_factor);
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "engine/base/quote.h"
 
 namespace ration {
 
@@ -74,17 +75,17 @@ absl::StatusOr<Ratio> Ratio::Parse(absl::string_view text, int num_experts) {
   for (absl::string_view part : absl::StrSplit(text, ':')) {
     double weight = 0;
     if (!absl::SimpleAtod(part, &weight)) {
-      return absl::InvalidArgumentError(absl::StrCat("ratio \"", text, "\": \"", part,
-                                                     "\" is not a number (write one weight an expert, e.g. 3:1:6)"));
+      return absl::InvalidArgumentError(absl::StrCat("ratio ", Quoted(text), ": ", Quoted(part),
+                                                     " is not a number (write one weight an expert, e.g. 3:1:6)"));
     }
     weights.push_back(weight);
   }
   if (static_cast<int>(weights.size()) != num_experts) {
-    return absl::InvalidArgumentError(absl::StrCat("ratio \"", text, "\" has ", weights.size(), " weights, but the model has ",
+    return absl::InvalidArgumentError(absl::StrCat("ratio ", Quoted(text), " has ", weights.size(), " weights, but the model has ",
                                                    num_experts, num_experts == 1 ? " expert" : " experts"));
   }
   absl::StatusOr<Ratio> ratio = FromWeights(weights);
-  if (!ratio.ok()) return absl::InvalidArgumentError(absl::StrCat("ratio \"", text, "\": ", ratio.status().message()));
+  if (!ratio.ok()) return absl::InvalidArgumentError(absl::StrCat("ratio ", Quoted(text), ": ", ratio.status().message()));
   return ratio;
 }
 

@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "engine/base/check.h"
 #include "engine/weights/safetensors_writer.h"
+#include "tests/testing/tiny_tokenizer.h"
 
 namespace ration {
 namespace {
@@ -125,6 +126,10 @@ TinyCheckpoint::TinyCheckpoint(const TinyCheckpointOptions& options) {
 
   WriteText(File("config.json"), TinyConfigJson(options));
   WriteText(File("generation_config.json"), R"({"bos_token_id": 1, "eos_token_id": 2})");
+  if (options.with_tokenizer) {
+    RATION_CHECK(options.vocab >= TinyTokenizerVocabSize());
+    WriteText(File("tokenizer.json"), TinyTokenizerJson(static_cast<int32_t>(options.vocab)));
+  }
 
   const absl::btree_map<std::string, at::Tensor> tensors = TinyTensors(options);
   if (options.shards <= 1) {

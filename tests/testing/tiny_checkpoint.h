@@ -38,7 +38,8 @@ struct TinyCheckpointOptions {
   std::string default_ratio = "3:1:6";  // one weight an expert
   int64_t calibration_tokens = 512;     // scores of random normal inputs; 0: no calibration tensors
 
-  int64_t shards = 1;  // more than 1: an index and so many files
+  int64_t shards = 1;          // more than 1: an index and so many files
+  bool with_tokenizer = true;  // tokenizer.json of tests/testing/tiny_tokenizer. REQUIRES: vocab >= its size
 };
 
 // The tensors by Hugging Face's names. A tensor's values depend on seed, name and shape only.
