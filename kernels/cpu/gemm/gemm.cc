@@ -11,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/cpu/gemm/gemm_with.h"
 #include "kernels/cpu/gemm/levels.h"
 #include "kernels/cpu/gemm/micro_kernel.h"
 #include "kernels/cpu/thread_pool.h"
@@ -130,6 +131,7 @@ void MultiplyPanels(const Chunk& chunk, int64_t panel_begin, int64_t panel_end) 
           args.sums = sums + (panel - group) * sums_stride + row * kPanelColumns;
           args.y = chunk.params->y + (chunk.row_begin + row) * weights.out + column;
           args.prefetch = next + i * block_bytes / row_blocks;
+          args.rows = rows;
           kernels.run[rows - 1](args);
           unit = unit_end;
         }
@@ -153,20 +155,19 @@ void SplitPieces(int64_t count, int num_threads, std::vector<int64_t>* ends) {
 
 }  // namespace
 
-void Gemm(const GemmParams& params, GemmLevel level, ThreadPool& pool) {
+void GemmWith(const GemmParams& params, const MicroKernels& kernels, ThreadPool& pool) {
   static thread_local Scratch x_scratch;
   static thread_local std::vector<int64_t> piece_ends;
   const PackedWeights& weights = params.weights;
   const bool bf16 = weights.dtype == DType::kBF16;
-  const MicroKernels* kernels = KernelsOf(level, weights.dtype);
   for (int64_t row_begin = 0; row_begin < params.rows; row_begin += kChunkRows) {
     Chunk chunk;
     chunk.params = &params;
-    chunk.kernels = kernels;
+    chunk.kernels = &kernels;
     chunk.row_begin = row_begin;
     chunk.rows = std::min(kChunkRows, params.rows - row_begin);
-    chunk.steps = !bf16 ? weights.in : kernels->row_unit > 1 ? weights.in_padded / 2 : (weights.in + 1) / 2;
-    chunk.block_steps = kXBlockBytes / (kernels->widen_x ? 8 : 4);
+    chunk.steps = !bf16 ? weights.in : kernels.row_unit > 1 ? weights.in_padded / 2 : (weights.in + 1) / 2;
+    chunk.block_steps = kXBlockBytes / (kernels.widen_x ? 8 : 4);
     chunk.group_panels = chunk.rows >= kGroupedRows ? kGroupPanels : 1;
     const int64_t num_blocks = NumBlocks(chunk);
     uint8_t* x = x_scratch.Reserve((num_blocks * chunk.rows + kSpareRows) * kXRowBytes);
@@ -199,6 +200,10 @@ void Gemm(const GemmParams& params, GemmLevel level, ThreadPool& pool) {
       MultiplyPanels(chunk, begin, std::min(ends[piece] * chunk.group_panels, num_panels));
     });
   }
+}
+
+void Gemm(const GemmParams& params, GemmLevel level, ThreadPool& pool) {
+  GemmWith(params, *KernelsOf(level, params.weights.dtype), pool);
 }
 
 }  // namespace ration::kernels::cpu

@@ -17,6 +17,7 @@ constexpr int64_t kXRowBytes = kXBlockBytes + 64;
 constexpr int64_t kStepBytes = 128;
 
 struct MicroArgs {
+  int64_t rows;            // 1 .. max_rows
   const uint8_t* x;        // this block of the first row
   const uint8_t* w;        // this block of the panel
   int64_t steps;           // kStepBytes each
