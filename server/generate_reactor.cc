@@ -1,0 +1,276 @@
+#include "server/generate_reactor.h"
+
+#include <chrono>
+#include <utility>
+
+#include "engine/base/status_macros.h"
+#include "server/request_conversion.h"
+#include "server/response_conversion.h"
+#include "server/status_util.h"
+#include "server/wire_format.h"
+
+namespace ration {
+namespace {
+
+// The call's deadline on the engine's clock.
+absl::Time EngineDeadline(const grpc::CallbackServerContext& call, const Clock& clock) {
+  const std::chrono::system_clock::time_point deadline = call.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
+  return clock.Now() + (absl::FromChrono(deadline) - absl::Now());
+}
+
+}  // namespace
+
+GenerateCall::GenerateCall(CallContext* context, grpc::CallbackServerContext* call) : context_(context), call_(call) {}
+
+absl::Status GenerateCall::Submit(const grpc::ByteBuffer& bytes) {
+  // The place comes first: when the queue is full, nothing of the request is even parsed.
+  RATION_ASSIGN_OR_RETURN(std::unique_ptr<EngineRunner::Ticket> ticket, context_->runner->Admit());
+  v1::GenerateRequest request;
+  RATION_RETURN_IF_ERROR(ParseMessage(bytes, &request));
+  RATION_RETURN_IF_ERROR(CheckLimits(request, context_->request_limits));
+  const absl::Time deadline = EngineDeadline(*call_, *context_->clock);
+  RATION_ASSIGN_OR_RETURN(ConvertedRequest converted,
+                          ConvertRequest(request, context_->model, context_->clock->Now(), deadline));
+  request_id_ = converted.request.request_id;
+  echo_text_ = std::move(converted.echo_text);
+  ticket_ = std::move(ticket);
+  context_->live_calls.Add(this, request_id_);
+  std::shared_ptr<GenerateCall> self = shared_from_this();
+  context_->runner->Submit(std::move(converted.request), self, [self](absl::Status status) {
+    self->LeaveEngine();
+    self->OnRejected(std::move(status));
+  });
+  return absl::OkStatus();
+}
+
+void GenerateCall::LeaveEngine() {
+  context_->live_calls.Remove(this);
+  ticket_.reset();
+}
+
+void GenerateCall::AbortInEngine() { context_->runner->Abort(request_id_); }
+
+void GenerateCall::Decorate(v1::GenerateResponse* response) {
+  response->set_request_id(request_id_);
+  if (response->has_prompt_info() && echo_text_.has_value()) {
+    response->mutable_prompt_info()->set_text(*std::move(echo_text_));
+    echo_text_.reset();
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------- GenerateStream
+
+GenerateStreamReactor* GenerateStreamReactor::Start(CallContext* context, grpc::CallbackServerContext* call,
+                                                    const grpc::ByteBuffer& request) {
+  std::shared_ptr<GenerateStreamReactor> reactor(new GenerateStreamReactor(context, call));
+  reactor->self_ = reactor;
+  // gRPC keeps what is started before this returns for later, and OnDone cannot run before.
+  if (absl::Status status = reactor->Submit(request); !status.ok()) reactor->FinishOnce(status);
+  return reactor.get();
+}
+
+bool GenerateStreamReactor::OnDelta(GenerationDelta delta) {
+  const bool last = delta.finish.has_value();
+  if (last) LeaveEngine();
+  bool schedule = false;
+  bool has_room = true;
+  {
+    MutexLock lock(&mutex_);
+    if (finish_called_ || cancelled_) return true;
+    if (last) {
+      end_ = FinishStatus(*delta.finish);
+      if (delta.finish->reason == FinishReason::kSlowReader) pieces_.clear();  // it would not read them either
+    }
+    buffered_bytes_ += ApproximateBytes(delta);
+    pieces_.push_back(std::move(delta));
+    has_room = static_cast<int64_t>(pieces_.size()) < context_->stream_limits.max_buffered_pieces &&
+               buffered_bytes_ < context_->stream_limits.max_buffered_bytes;
+    if (!has_room && !last) paused_ = true;
+    if (!writing_ && !scheduled_) schedule = scheduled_ = true;
+  }
+  if (last) ArmUnreadEndAlarm();
+  if (schedule) context_->delivery->Schedule(shared_from_this());
+  return has_room;
+}
+
+void GenerateStreamReactor::OnRejected(absl::Status status) {
+  {
+    MutexLock lock(&mutex_);
+    if (finish_called_ || cancelled_) return;
+    end_ = std::move(status);
+    scheduled_ = true;
+  }
+  context_->delivery->Schedule(shared_from_this());
+}
+
+void GenerateStreamReactor::Deliver() {
+  std::vector<GenerationDelta> pieces;
+  std::optional<absl::Status> end;
+  bool resume = false;
+  {
+    MutexLock lock(&mutex_);
+    scheduled_ = false;
+    if (writing_ || finish_called_ || cancelled_) return;
+    if (pieces_.empty() && !end_.has_value()) return;
+    pieces.swap(pieces_);
+    buffered_bytes_ = 0;
+    end = end_;
+    resume = paused_ && !end.has_value();
+    paused_ = false;
+    writing_ = true;
+  }
+  v1::GenerateResponse response;
+  for (GenerationDelta& piece : pieces) AppendDelta(std::move(piece), &response);
+  Decorate(&response);
+  const bool has_content = HasContent(response);
+  if (has_content) message_ = SerializeMessage(response);
+
+  if (!end.has_value()) {
+    if (resume) context_->runner->Resume(request_id_);
+    StartWrite(&message_);
+    return;
+  }
+  if (has_content && !end->ok()) {  // OnWriteDone comes back for the status
+    StartWrite(&message_);
+    return;
+  }
+  {
+    MutexLock lock(&mutex_);
+    writing_ = false;
+    if (finish_called_) return;  // cancelled just now
+    finish_called_ = true;
+  }
+  if (has_content) {
+    StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
+  } else {
+    Finish(ToGrpcStatus(*end));
+  }
+}
+
+void GenerateStreamReactor::OnWriteDone(bool ok) {
+  bool cancelled;
+  {
+    MutexLock lock(&mutex_);
+    writing_ = false;
+    cancelled = cancelled_ || !ok;
+  }
+  if (!cancelled) return Deliver();
+  AbortInEngine();
+  FinishOnce(absl::CancelledError("the client went away"));
+}
+
+void GenerateStreamReactor::OnCancel() {
+  bool writing;
+  {
+    MutexLock lock(&mutex_);
+    cancelled_ = true;
+    pieces_.clear();
+    writing = writing_;
+  }
+  AbortInEngine();
+  if (!writing) FinishOnce(absl::CancelledError("the client went away"));  // otherwise OnWriteDone does
+}
+
+void GenerateStreamReactor::FinishOnce(const absl::Status& status) {
+  {
+    MutexLock lock(&mutex_);
+    if (finish_called_) return;
+    finish_called_ = true;
+    pieces_.clear();
+  }
+  Finish(ToGrpcStatus(status));
+}
+
+void GenerateStreamReactor::ArmUnreadEndAlarm() {
+  MutexLock lock(&call_mutex_);
+  if (done_) return;
+  alarm_ = std::make_unique<grpc::Alarm>();
+  std::weak_ptr<GenerateCall> weak = weak_from_this();
+  alarm_->Set(absl::ToChronoTime(absl::Now() + context_->stream_limits.unread_end_timeout), [weak](bool expired) {
+    auto reactor = std::static_pointer_cast<GenerateStreamReactor>(weak.lock());
+    if (!expired || reactor == nullptr) return;
+    MutexLock alarm_lock(&reactor->call_mutex_);
+    if (!reactor->done_) reactor->call_->TryCancel();
+  });
+}
+
+void GenerateStreamReactor::OnDone() {
+  std::unique_ptr<grpc::Alarm> alarm;
+  {
+    MutexLock lock(&call_mutex_);
+    done_ = true;
+    alarm = std::move(alarm_);
+  }
+  alarm.reset();  // cancels it
+  std::shared_ptr<GenerateCall> self = std::move(self_);  // `this` may go with it
+}
+
+// ---------------------------------------------------------------------------------------------------------- Generate
+
+GenerateUnaryReactor::GenerateUnaryReactor(CallContext* context, grpc::CallbackServerContext* call, grpc::ByteBuffer* response)
+    : GenerateCall(context, call), response_(response) {}
+
+GenerateUnaryReactor* GenerateUnaryReactor::Start(CallContext* context, grpc::CallbackServerContext* call,
+                                                  const grpc::ByteBuffer& request, grpc::ByteBuffer* response) {
+  std::shared_ptr<GenerateUnaryReactor> reactor(new GenerateUnaryReactor(context, call, response));
+  reactor->self_ = reactor;
+  if (absl::Status status = reactor->Submit(request); !status.ok()) reactor->FinishOnce(status);
+  return reactor.get();
+}
+
+bool GenerateUnaryReactor::OnDelta(GenerationDelta delta) {
+  const bool last = delta.finish.has_value();
+  if (last) LeaveEngine();
+  {
+    MutexLock lock(&mutex_);
+    if (finish_called_) return true;
+    if (last) end_ = FinishStatus(*delta.finish);
+    AppendDelta(std::move(delta), &collected_);
+  }
+  if (last) context_->delivery->Schedule(shared_from_this());
+  return true;  // what can come is bounded by max_new_tokens
+}
+
+void GenerateUnaryReactor::OnRejected(absl::Status status) {
+  {
+    MutexLock lock(&mutex_);
+    end_ = std::move(status);
+  }
+  context_->delivery->Schedule(shared_from_this());
+}
+
+void GenerateUnaryReactor::Deliver() {
+  v1::GenerateResponse response;
+  absl::Status status;
+  {
+    MutexLock lock(&mutex_);
+    if (finish_called_) return;
+    finish_called_ = true;
+    response.Swap(&collected_);
+    status = *end_;
+  }
+  if (status.ok()) {
+    Decorate(&response);
+    *response_ = SerializeMessage(response);
+  }
+  Finish(ToGrpcStatus(status));
+}
+
+void GenerateUnaryReactor::FinishOnce(const absl::Status& status) {
+  {
+    MutexLock lock(&mutex_);
+    if (finish_called_) return;
+    finish_called_ = true;
+  }
+  Finish(ToGrpcStatus(status));
+}
+
+void GenerateUnaryReactor::OnCancel() {
+  AbortInEngine();
+  FinishOnce(absl::CancelledError("the client went away"));
+}
+
+void GenerateUnaryReactor::OnDone() { std::shared_ptr<GenerateCall> self = std::move(self_); }
+
+}  // namespace ration

@@ -1,0 +1,99 @@
+#include "server/generation_service.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "server/generate_reactor.h"
+#include "server/request_conversion.h"
+#include "server/status_util.h"
+#include "server/wire_format.h"
+
+namespace ration {
+
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* GenerationService::AnswerNow(grpc::CallbackServerContext* call, const grpc::ByteBuffer& request_bytes,
+                                                       grpc::ByteBuffer* response_bytes,
+                                                       absl::Status (GenerationService::*handler)(const Request&, Response*)) {
+  Request request;
+  Response response;
+  absl::Status status = ParseMessage(request_bytes, &request);
+  if (status.ok()) status = (this->*handler)(request, &response);
+  if (status.ok()) *response_bytes = SerializeMessage(response);
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* GenerationService::Generate(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  return GenerateUnaryReactor::Start(context_, call, *request, response);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::GenerateStream(grpc::CallbackServerContext* call,
+                                                                              const grpc::ByteBuffer* request) {
+  return GenerateStreamReactor::Start(context_, call, *request);
+}
+
+grpc::ServerUnaryReactor* GenerationService::Abort(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request,
+                                                   grpc::ByteBuffer* response) {
+  return AnswerNow(call, *request, response, &GenerationService::DoAbort);
+}
+
+grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  return AnswerNow(call, *request, response, &GenerationService::DoTokenize);
+}
+
+grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request,
+                                                        grpc::ByteBuffer* response) {
+  return AnswerNow(call, *request, response, &GenerationService::DoDetokenize);
+}
+
+grpc::ServerUnaryReactor* GenerationService::GetModelInfo(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request,
+                                                          grpc::ByteBuffer* response) {
+  return AnswerNow(call, *request, response, &GenerationService::DoGetModelInfo);
+}
+
+absl::Status GenerationService::DoAbort(const v1::AbortRequest& request, v1::AbortResponse* /*response*/) {
+  RATION_RETURN_IF_ERROR(CheckLimits(request, context_->request_limits));
+  for (const std::string& request_id : request.request_ids()) context_->runner->Abort(request_id);
+  return absl::OkStatus();
+}
+
+absl::Status GenerationService::DoTokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
+  RATION_RETURN_IF_ERROR(CheckTextLength("text", request.text(), context_->request_limits));
+  RATION_RETURN_IF_ERROR(RequireTokenizer("text", context_->model));
+  const Tokenizer& tokenizer = *context_->model.tokenizer;
+  const bool add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
+  RATION_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer.Encode(request.text(), add_special_tokens));
+  response->mutable_ids()->Add(ids.begin(), ids.end());
+  for (int32_t id : ids) response->add_tokens(std::string(tokenizer.IdToToken(id)));
+  return absl::OkStatus();
+}
+
+absl::Status GenerationService::DoDetokenize(const v1::DetokenizeRequest& request, v1::DetokenizeResponse* response) {
+  RATION_RETURN_IF_ERROR(CheckIdCount("ids", request.ids_size(), context_->request_limits));
+  RATION_RETURN_IF_ERROR(RequireTokenizer("ids", context_->model));
+  const Tokenizer& tokenizer = *context_->model.tokenizer;
+  for (int i = 0; i < request.ids_size(); ++i) {
+    if (request.ids(i) < 0 || request.ids(i) >= tokenizer.vocab_size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("ids[", i, "]: must be in [0, ", tokenizer.vocab_size(), "), not ", request.ids(i)));
+    }
+  }
+  const bool skip_special_tokens = !request.has_skip_special_tokens() || request.skip_special_tokens();
+  RATION_ASSIGN_OR_RETURN(*response->mutable_text(), tokenizer.Decode(request.ids(), skip_special_tokens));
+  return absl::OkStatus();
+}
+
+absl::Status GenerationService::DoGetModelInfo(const v1::GetModelInfoRequest& /*request*/, v1::GetModelInfoResponse* response) {
+  *response = context_->model_info;
+  response->set_ratio_epoch(context_->runner->Stats().policy_epoch);
+  return absl::OkStatus();
+}
+
+}  // namespace ration

@@ -1,0 +1,181 @@
+#include "server/metrics.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <utility>
+
+#include <prometheus/client_metric.h>
+#include <prometheus/metric_type.h>
+
+#include "absl/strings/str_cat.h"
+#include "server/process_stats.h"
+#include "server/version.h"
+
+namespace ration {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+constexpr const char* kOutcomes[] = {"stop", "length", "aborted", "deadline", "slow_reader", "shutdown", "error"};
+static_assert(std::size(kOutcomes) == static_cast<size_t>(RequestOutcome::kCount));
+constexpr const char* kRejectReasons[] = {"queue_full", "too_large", "context_too_long", "draining"};
+static_assert(std::size(kRejectReasons) == static_cast<size_t>(RejectReason::kCount));
+constexpr const char* kPhases[] = {"prefill", "decode"};
+
+// Collects families in the order they are described.
+class Families {
+ public:
+  void Add(std::string name, std::string help, MetricType type) {
+    families_.push_back(MetricFamily{std::move(name), std::move(help), type, {}});
+  }
+  // A sample of the family added last.
+  void Sample(double value, Labels labels = {}) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    if (families_.back().type == MetricType::Counter) {
+      metric.counter.value = value;
+    } else {
+      metric.gauge.value = value;
+    }
+    families_.back().metric.push_back(std::move(metric));
+  }
+  void Gauge(std::string name, std::string help, double value) {
+    Add(std::move(name), std::move(help), MetricType::Gauge);
+    Sample(value);
+  }
+  void Counter(std::string name, std::string help, double value) {
+    Add(std::move(name), std::move(help), MetricType::Counter);
+    Sample(value);
+  }
+  void SampleHistogram(const HistogramData& data, Labels labels = {}) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    uint64_t cumulative = 0;
+    for (size_t i = 0; i < data.counts.size(); ++i) {
+      cumulative += static_cast<uint64_t>(data.counts[i]);
+      const double bound = i < data.bounds.size() ? data.bounds[i] : std::numeric_limits<double>::infinity();
+      metric.histogram.bucket.push_back({cumulative, bound});
+    }
+    metric.histogram.sample_count = cumulative;
+    metric.histogram.sample_sum = data.sum;
+    families_.back().metric.push_back(std::move(metric));
+  }
+  void Histogram(std::string name, std::string help, const HistogramData& data) {
+    Add(std::move(name), std::move(help), MetricType::Histogram);
+    SampleHistogram(data);
+  }
+  std::vector<MetricFamily> Take() { return std::move(families_); }
+
+ private:
+  std::vector<MetricFamily> families_;
+};
+
+std::string ExpertLabel(int expert) { return absl::StrCat(expert); }
+
+void AddKvFamilies(const EngineStats& stats, Families* out) {
+  const double layers = static_cast<double>(std::max<int64_t>(stats.num_layers, 1));
+  out->Gauge("ration_kv_budget_bytes", "Bytes the KV cache may use.", stats.kv_budget_bytes);
+  out->Gauge("ration_kv_used_bytes", "Bytes of the pages that hold tokens now.", stats.kv_used_bytes);
+  out->Gauge("ration_kv_reserved_bytes", "Bytes promised to running requests.", stats.kv_reserved_bytes);
+  out->Gauge("ration_kv_waste_bytes", "Bytes of used pages that hold no token (unused tails of pages).", stats.kv_waste_bytes);
+  out->Gauge("ration_kv_page_bytes", "Bytes of one page.", stats.kv_page_bytes);
+  // Reservations, not used pages, decide whether another request fits.
+  const double budget = static_cast<double>(std::max<int64_t>(stats.kv_budget_bytes, 1));
+  out->Gauge("ration_kv_usage_ratio", "Used over budgeted KV bytes, from 0 to 1.", stats.kv_used_bytes / budget);
+  out->Gauge("ration_kv_reserved_ratio", "Reserved over budgeted KV bytes, from 0 to 1.", stats.kv_reserved_bytes / budget);
+  out->Add("ration_kv_fraction", "KV bytes of a token against full KV, as requested by the ratio and as realised.",
+           MetricType::Gauge);
+  out->Sample(stats.requested_kv_fraction, {{"kind", "requested"}});
+  out->Sample(stats.realised_kv_fraction, {{"kind", "realised"}});
+
+  out->Add("ration_kv_tokens", "Tokens cached now (mean over the layers).", MetricType::Gauge);
+  for (int e = 0; e < stats.num_experts; ++e) out->Sample(stats.kv_token_layers[e] / layers, {{"expert", ExpertLabel(e)}});
+  out->Add("ration_expert_ratio", "Share of new tokens each expert is to get.", MetricType::Gauge);
+  for (int e = 0; e < stats.num_experts; ++e) out->Sample(stats.ratio[e], {{"expert", ExpertLabel(e)}});
+  out->Gauge("ration_policy_epoch", "Epoch of the ratio in force; grows with every change.", stats.policy_epoch);
+  out->Add("ration_routed_tokens_total", "Tokens routed to each expert (mean over the layers).", MetricType::Counter);
+  for (int e = 0; e < stats.num_experts; ++e) {
+    for (int phase = 0; phase < 2; ++phase) {
+      out->Sample(stats.routed_token_layers[e][phase] / layers, {{"expert", ExpertLabel(e)}, {"phase", kPhases[phase]}});
+    }
+  }
+  out->Add("ration_router_score", "Router scores of the tokens routed, over all layers; the sum takes each bucket's middle.",
+           MetricType::Histogram);
+  for (int e = 0; e < stats.num_experts; ++e) {
+    HistogramData scores({0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0});
+    for (size_t i = 0; i < stats.router_scores[e].size(); ++i) {
+      scores.counts[i] = stats.router_scores[e][i];
+      scores.sum += static_cast<double>(scores.counts[i]) * (scores.bounds[i] - 0.05);
+    }
+    out->SampleHistogram(scores, {{"expert", ExpertLabel(e)}});
+  }
+}
+
+void AddRequestFamilies(const EngineStats& stats, Families* out) {
+  out->Gauge("ration_requests_running", "Requests that hold KV pages.", stats.requests_running);
+  out->Gauge("ration_requests_waiting", "Requests in the queue.", stats.requests_waiting);
+  out->Gauge("ration_waiting_tokens", "Prompt tokens of the requests in the queue.", stats.waiting_tokens);
+  out->Add("ration_requests_total", "Requests that were accepted and have ended.", MetricType::Counter);
+  for (size_t i = 0; i < stats.requests_finished.size(); ++i) {
+    out->Sample(stats.requests_finished[i], {{"outcome", kOutcomes[i]}});
+  }
+  out->Add("ration_admission_rejections_total", "Requests that were refused.", MetricType::Counter);
+  for (size_t i = 0; i < stats.rejections.size(); ++i) out->Sample(stats.rejections[i], {{"reason", kRejectReasons[i]}});
+  out->Counter("ration_preemptions_total", "Sequences whose pages were dropped to be recomputed.", stats.preemptions);
+  out->Counter("ration_prompt_tokens_total", "Prompt tokens processed.", stats.prompt_tokens);
+  out->Counter("ration_generated_tokens_total", "Tokens generated.", stats.generated_tokens);
+  out->Counter("ration_steps_total", "Engine steps run.", stats.steps);
+}
+
+void AddLatencyFamilies(const EngineStats& stats, Families* out) {
+  out->Histogram("ration_time_to_first_token_seconds", "From a request's arrival to its first token.", stats.time_to_first_token);
+  out->Histogram("ration_inter_token_latency_seconds", "Between two tokens of a request.", stats.inter_token_latency);
+  out->Histogram("ration_time_per_output_token_seconds", "A request's mean time per token after the first.",
+                 stats.time_per_output_token);
+  out->Histogram("ration_request_seconds", "From a request's arrival to its end.", stats.request_seconds);
+  out->Histogram("ration_queue_seconds", "From a request's arrival until it is first scheduled.", stats.queue_seconds);
+  out->Histogram("ration_step_seconds", "One engine step.", stats.step_seconds);
+  out->Histogram("ration_step_tokens", "Tokens of one engine step.", stats.step_tokens);
+}
+
+void AddProcessFamilies(Families* out) {
+  const ProcessStats process = ReadProcessStats();
+  out->Counter("process_cpu_seconds_total", "User and system CPU time spent.", process.cpu_seconds);
+  out->Gauge("process_resident_memory_bytes", "Resident memory.", process.resident_memory_bytes);
+  out->Gauge("process_virtual_memory_bytes", "Virtual memory.", process.virtual_memory_bytes);
+  out->Gauge("process_open_fds", "Open file descriptors.", process.open_fds);
+  out->Gauge("process_max_fds", "Open file descriptors at most.", process.max_fds);
+  out->Gauge("process_start_time_seconds", "Start of the process, since the Unix epoch.", process.start_time_seconds);
+  out->Gauge("process_threads", "Threads.", process.threads);
+}
+
+}  // namespace
+
+std::vector<MetricFamily> EngineFamilies(const EngineStats& stats) {
+  Families families;
+  AddKvFamilies(stats, &families);
+  AddRequestFamilies(stats, &families);
+  AddLatencyFamilies(stats, &families);
+  return families.Take();
+}
+
+Metrics::Metrics(ModelLabels model, std::function<EngineStats()> snapshot)
+    : model_(std::move(model)), snapshot_(std::move(snapshot)) {}
+
+std::vector<MetricFamily> Metrics::Collect() const {
+  std::vector<MetricFamily> all = EngineFamilies(snapshot_());
+  Families families;
+  families.Add("ration_build_info", "Always 1; the labels describe the server's build.", MetricType::Gauge);
+  families.Sample(1, {{"version", kServerVersion}, {"compiler", __VERSION__}});
+  families.Add("ration_model_info", "Always 1; the labels describe the model served.", MetricType::Gauge);
+  families.Sample(1, {{"name", model_.name}, {"architecture", model_.architecture}, {"dtype", model_.dtype}});
+  AddProcessFamilies(&families);
+  for (MetricFamily& family : families.Take()) all.push_back(std::move(family));
+  return all;
+}
+
+}  // namespace ration

@@ -1,0 +1,41 @@
+// Every Prometheus family of the server: turns a snapshot of the engine's plain numbers into families when it is scraped. Families,
+// labels and their order are fixed at construction; no label depends on what clients send.
+// Layer: server; the only place that knows Prometheus beside server.cc, which owns the HTTP endpoint. Thread-safe.
+#ifndef RATION_SERVER_METRICS_H_
+#define RATION_SERVER_METRICS_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include "engine/engine_stats.h"
+
+namespace ration {
+
+class Metrics final : public prometheus::Collectable {
+ public:
+  // Labels of ration_model_info.
+  struct ModelLabels {
+    std::string name;
+    std::string architecture;
+    std::string dtype;
+  };
+  // `snapshot` is called by every scrape, from any thread.
+  Metrics(ModelLabels model, std::function<EngineStats()> snapshot);
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  const ModelLabels model_;
+  const std::function<EngineStats()> snapshot_;
+};
+
+// The families of one snapshot, without those of the process; for tests.
+std::vector<prometheus::MetricFamily> EngineFamilies(const EngineStats& stats);
+
+}  // namespace ration
+
+#endif  // RATION_SERVER_METRICS_H_

@@ -1,0 +1,154 @@
+#include "server/server.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <fstream>
+#include <utility>
+#include <vector>
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server_builder.h>
+#include <spdlog/spdlog.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "engine/base/status_macros.h"
+
+namespace ration {
+namespace {
+
+constexpr char kServiceName[] = "ration.v1.Generation";
+// Room in a message for everything beside the prompt, so that a prompt that is a little too long gets our message about it and not
+// gRPC's about message sizes.
+constexpr int64_t kMessageOverheadBytes = int64_t{1} << 20;
+// How long statuses may take to reach the clients after the last request has ended.
+constexpr absl::Duration kFlushTime = absl::Seconds(2);
+// Threads for the only service that is not on the callback API (reflection).
+constexpr int kMaxSyncThreads = 4;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ServedModel model) {
+  std::unique_ptr<Server> server(new Server(options));
+  server->model_ = std::move(model);
+  CallContext& context = server->context_;
+  context.clock = server->model_.clock;
+  context.model = ModelView{&server->model_.info, server->model_.tokenizer.get(), server->model_.no_tokenizer_reason};
+  context.request_limits.max_prompt_bytes = options.max_prompt_bytes;
+  context.stream_limits.unread_end_timeout = options.slow_reader_timeout;
+  context.model_info = server->model_.description;
+
+  EngineRunner::Options runner_options;
+  runner_options.max_live_requests = options.max_live_requests;
+  server->runner_ = std::make_unique<EngineRunner>(runner_options, std::move(server->model_.engine));
+  server->delivery_ = std::make_unique<DeliveryThread>();
+  context.runner = server->runner_.get();
+  context.delivery = server->delivery_.get();
+
+  RATION_RETURN_IF_ERROR(server->StartGrpc());
+  RATION_RETURN_IF_ERROR(server->StartMetrics());
+  server->grpc_server_->GetHealthCheckService()->SetServingStatus(kServiceName, true);
+  RATION_RETURN_IF_ERROR(server->WritePortFile());
+  return server;
+}
+
+absl::Status Server::StartGrpc() {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  service_ = std::make_unique<GenerationService>(&context_);
+
+  grpc::ServerBuilder builder;
+  grpc::ResourceQuota quota("rationd");
+  quota.SetMaxThreads(kMaxSyncThreads);
+  builder.SetResourceQuota(quota);
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_prompt_bytes + kMessageOverheadBytes));
+  builder.SetMaxSendMessageSize(-1);  // a Generate response is bounded by its request
+  // A second server on the same port would silently take half of the connections.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Notice clients that vanished without closing their connection.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
+  builder.AddListeningPort(options_.listen.ToString(), grpc::InsecureServerCredentials(), &port_);
+  builder.RegisterService(service_.get());
+  grpc_server_ = builder.BuildAndStart();
+  if (grpc_server_ == nullptr || port_ == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("--listen: cannot bind ", options_.listen.ToString(), " (is another server using it?)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartMetrics() {
+  if (!options_.metrics_listen.has_value()) return absl::OkStatus();
+  const std::string address = options_.metrics_listen->ToString();
+  metrics_ = std::make_shared<Metrics>(
+      Metrics::ModelLabels{model_.description.name(), model_.description.architecture(), model_.description.compute_dtype()},
+      [runner = runner_.get()] { return runner->Stats(); });
+  try {
+    exposer_ = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/1);
+  } catch (const std::exception& error) {
+    return absl::UnavailableError(
+        absl::StrCat("--metrics_listen: cannot bind ", address, " (is another server using it?): ", error.what()));
+  }
+  exposer_->RegisterCollectable(metrics_);
+  const std::vector<int> ports = exposer_->GetListeningPorts();
+  metrics_port_ = ports.empty() ? 0 : ports.front();
+  return absl::OkStatus();
+}
+
+absl::Status Server::WritePortFile() const {
+  if (options_.port_file.empty()) return absl::OkStatus();
+  const std::string temporary = options_.port_file + ".tmp";  // so that a reader sees all of it or nothing
+  {
+    std::ofstream file(temporary, std::ios::trunc);
+    file << port_ << "\n" << metrics_port_ << "\n";
+    file.close();
+    if (!file) return absl::UnavailableError(absl::StrCat("--port_file: cannot write ", temporary));
+  }
+  if (std::rename(temporary.c_str(), options_.port_file.c_str()) != 0) {
+    return absl::UnavailableError(
+        absl::StrCat("--port_file: cannot rename ", temporary, " to ", options_.port_file, ": ", std::strerror(errno)));
+  }
+  return absl::OkStatus();
+}
+
+bool Server::Drain(absl::Duration grace) {
+  const absl::Time deadline = absl::Now() + grace;
+  bool all_ended = true;
+  if (grpc_server_ != nullptr) {
+    grpc_server_->GetHealthCheckService()->SetServingStatus(kServiceName, false);
+    runner_->StartDrain();
+    all_ended = runner_->WaitUntilIdle(deadline);
+    if (!all_ended) {
+      // A request admitted a moment ago may reach the engine after the first round.
+      while (!runner_->WaitUntilIdle(absl::Now() + absl::Milliseconds(20))) {
+        const std::vector<std::string> left = context_.live_calls.request_ids();
+        spdlog::warn("grace period over: ending {} request(s)", left.size());
+        for (const std::string& request_id : left) runner_->Abort(request_id, FinishReason::kShutdown);
+      }
+    }
+    grpc_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
+    grpc_server_->Wait();
+  }
+  exposer_.reset();
+  drained_ = true;
+  return all_ended;
+}
+
+Server::~Server() {
+  if (!drained_) Drain(absl::ZeroDuration());
+  // No call is left. The engine goes first: it may still hold references to calls, which use what follows.
+  grpc_server_.reset();
+  service_.reset();
+  runner_.reset();
+  delivery_.reset();
+}
+
+}  // namespace ration

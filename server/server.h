@@ -1,0 +1,64 @@
+// The server as a whole: builds the gRPC server, the engine thread and the metrics endpoint around a model, and takes them down in
+// the right order.
+// Layer: server. Thread-compatible: one owner starts, drains and destroys it.
+//
+// Health (grpc.health.v1): "" is SERVING while the process can answer at all; "ration.v1.Generation" is SERVING while new requests
+// are accepted, and is the first thing to change when a drain begins.
+#ifndef RATION_SERVER_SERVER_H_
+#define RATION_SERVER_SERVER_H_
+
+#include <memory>
+#include <string>
+
+#include <grpcpp/server.h>
+#include <prometheus/exposer.h>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/engine_runner.h"
+#include "server/call_context.h"
+#include "server/delivery_thread.h"
+#include "server/generation_service.h"
+#include "server/metrics.h"
+#include "server/served_model.h"
+#include "server/server_options.h"
+
+namespace ration {
+
+class Server {
+ public:
+  // Serves from the moment this returns. Unavailable names an address that cannot be bound.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, ServedModel model);
+  // Drain(absl::ZeroDuration()), unless a drain has ended.
+  ~Server();
+
+  // Ready turns NOT_SERVING, new requests get UNAVAILABLE, requests already accepted may end within `grace`; what is left then
+  // ends with UNAVAILABLE. Returns when no call is left and the ports are closed; true if every request ended by itself.
+  bool Drain(absl::Duration grace);
+
+  int port() const { return port_; }
+  int metrics_port() const { return metrics_port_; }  // 0: no metrics
+
+ private:
+  explicit Server(const ServerOptions& options) : options_(options) {}
+  absl::Status StartGrpc();
+  absl::Status StartMetrics();
+  absl::Status WritePortFile() const;
+
+  const ServerOptions options_;
+  ServedModel model_;  // its engine moves to runner_
+  std::unique_ptr<EngineRunner> runner_;
+  std::unique_ptr<DeliveryThread> delivery_;
+  CallContext context_;
+  std::unique_ptr<GenerationService> service_;
+  std::unique_ptr<grpc::Server> grpc_server_;
+  std::shared_ptr<Metrics> metrics_;
+  std::unique_ptr<prometheus::Exposer> exposer_;
+  int port_ = 0;
+  int metrics_port_ = 0;
+  bool drained_ = false;
+};
+
+}  // namespace ration
+
+#endif  // RATION_SERVER_SERVER_H_

@@ -1,0 +1,153 @@
+#include "server/server_options.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "engine/base/byte_size.h"
+#include "engine/base/quote.h"
+#include "engine/base/status_macros.h"
+
+namespace ration {
+namespace {
+
+absl::Status Invalid(absl::string_view flag, absl::string_view rule, const absl::AlphaNum& value) {
+  return absl::InvalidArgumentError(absl::StrCat("--", flag, ": must be ", rule, ", not ", value));
+}
+
+absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return Invalid(flag, absl::StrCat("in [", low, ", ", high, "]"), value);
+}
+
+absl::Status CheckDuration(absl::string_view flag, absl::Duration value, absl::Duration low) {
+  if (value >= low && value <= absl::Hours(24)) return absl::OkStatus();
+  return Invalid(flag, absl::StrCat("in [", absl::FormatDuration(low), ", 24h]"), absl::FormatDuration(value));
+}
+
+absl::StatusOr<int64_t> ParseBytes(absl::string_view flag, absl::string_view text, int64_t low, int64_t high) {
+  const absl::StatusOr<int64_t> bytes = ParseByteSize(text);
+  if (!bytes.ok()) return absl::InvalidArgumentError(absl::StrCat("--", flag, ": ", bytes.status().message()));
+  RATION_RETURN_IF_ERROR(CheckRange(flag, *bytes, low, high));
+  return bytes;
+}
+
+// Without transport security only this machine may talk to the server.
+absl::Status CheckReach(absl::string_view flag, const ListenAddress& address, bool insecure) {
+  if (insecure || address.IsLoopback()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", flag, ": ", address.ToString(),
+                   " can be reached from other machines, and this server has neither TLS nor authentication yet; bind a "
+                   "loopback address (127.0.0.1, [::1], localhost) or pass --insecure"));
+}
+
+absl::StatusOr<spdlog::level::level_enum> ParseLogLevel(absl::string_view text) {
+  constexpr std::pair<absl::string_view, spdlog::level::level_enum> kLevels[] = {
+      {"debug", spdlog::level::debug}, {"info", spdlog::level::info}, {"warning", spdlog::level::warn},
+      {"error", spdlog::level::err},   {"off", spdlog::level::off}};
+  for (const auto& [name, level] : kLevels) {
+    if (text == name) return level;
+  }
+  return Invalid("log_level", "debug, info, warning, error or off", Quoted(text));
+}
+
+absl::StatusOr<ServerOptions> ParseServerOptions(const FlagValues& flags) {
+  ServerOptions options;
+  options.insecure = flags.insecure;
+  options.port_file = flags.port_file;
+  RATION_ASSIGN_OR_RETURN(options.listen, ParseListenAddress("listen", flags.listen));
+  RATION_RETURN_IF_ERROR(CheckReach("listen", options.listen, flags.insecure));
+  options.metrics_listen.reset();
+  if (!flags.metrics_listen.empty()) {
+    RATION_ASSIGN_OR_RETURN(options.metrics_listen, ParseListenAddress("metrics_listen", flags.metrics_listen));
+    RATION_RETURN_IF_ERROR(CheckReach("metrics_listen", *options.metrics_listen, flags.insecure));
+  }
+  RATION_ASSIGN_OR_RETURN(options.max_prompt_bytes,
+                          ParseBytes("max_prompt_bytes", flags.max_prompt_bytes, 1, int64_t{256} << 20));
+  RATION_RETURN_IF_ERROR(CheckDuration("grace_period", flags.grace_period, absl::ZeroDuration()));
+  options.grace_period = flags.grace_period;
+  RATION_RETURN_IF_ERROR(CheckDuration("slow_reader_timeout", flags.slow_reader_timeout, absl::Milliseconds(1)));
+  options.slow_reader_timeout = flags.slow_reader_timeout;
+  RATION_RETURN_IF_ERROR(CheckRange("max_running_requests", flags.max_running_requests, 1, 65536));
+  RATION_RETURN_IF_ERROR(CheckRange("max_queued_requests", flags.max_queued_requests, 1, 1 << 20));
+  options.max_live_requests = flags.max_running_requests + flags.max_queued_requests;
+  return options;
+}
+
+absl::StatusOr<EngineFactoryOptions> ParseEngineOptions(const FlagValues& flags) {
+  EngineFactoryOptions options;
+  if (flags.model.empty()) return absl::InvalidArgumentError("--model: must name the directory of a model");
+  options.directory = flags.model;
+  options.ratio = flags.ratio;
+  RATION_ASSIGN_OR_RETURN(options.kv_budget_bytes, ParseBytes("kv_budget", flags.kv_budget, 1, int64_t{1} << 50));
+  RATION_ASSIGN_OR_RETURN(options.page_bytes, ParseBytes("page_bytes", flags.page_bytes, 0, int64_t{1} << 30));
+  if (flags.decode_rule == "argmax") {
+    options.decode_rule = DecodeRule::kArgmax;
+  } else if (flags.decode_rule != "threshold") {
+    return Invalid("decode_rule", "threshold or argmax", Quoted(flags.decode_rule));
+  }
+  if (flags.dtype == "float32") {
+    options.compute = ComputeType::kFloat32;
+  } else if (flags.dtype == "bfloat16") {
+    options.compute = ComputeType::kBFloat16;
+  } else if (flags.dtype != "auto") {
+    return Invalid("dtype", "auto, float32 or bfloat16", Quoted(flags.dtype));
+  }
+  RATION_RETURN_IF_ERROR(CheckRange("threads", flags.threads, 0, 1024));
+  options.threads = flags.threads > 0 ? flags.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  RATION_RETURN_IF_ERROR(CheckRange("max_batched_tokens", flags.max_batched_tokens, 1, 1 << 20));
+  options.engine.max_batched_tokens = flags.max_batched_tokens;
+  options.engine.max_running_requests = flags.max_running_requests;
+  options.engine.max_queued_requests = flags.max_queued_requests;
+  options.engine.slow_reader_timeout = flags.slow_reader_timeout;
+  options.engine.seed = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()));
+  return options;
+}
+
+// "models/stories/" -> "stories".
+std::string LastComponent(absl::string_view directory) {
+  while (absl::ConsumeSuffix(&directory, "/")) {
+  }
+  const size_t slash = directory.rfind('/');
+  return std::string(slash == absl::string_view::npos ? directory : directory.substr(slash + 1));
+}
+
+}  // namespace
+
+bool ListenAddress::IsLoopback() const {
+  return host == "localhost" || host == "::1" ||
+         (absl::StartsWith(host, "127.") && host.find_first_not_of("0123456789.") == std::string::npos);
+}
+
+std::string ListenAddress::ToString() const {
+  return host.find(':') == std::string::npos ? absl::StrCat(host, ":", port) : absl::StrCat("[", host, "]:", port);
+}
+
+absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view flag, absl::string_view text) {
+  const size_t colon = text.rfind(':');
+  ListenAddress address;
+  absl::string_view host = colon == absl::string_view::npos ? "" : text.substr(0, colon);
+  const bool bracketed = absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]");
+  if (host.empty() || (!bracketed && absl::StrContains(host, ':')) || !absl::SimpleAtoi(text.substr(colon + 1), &address.port)) {
+    return Invalid(flag, "HOST:PORT (an IPv6 host in brackets)", Quoted(text));
+  }
+  if (address.port < 0 || address.port > 65535) return Invalid(flag, "HOST:PORT with a port in [0, 65535]", Quoted(text));
+  address.host = std::string(host);
+  return address;
+}
+
+absl::StatusOr<RationdOptions> ParseOptions(const FlagValues& flags) {
+  RationdOptions options;
+  RATION_ASSIGN_OR_RETURN(options.server, ParseServerOptions(flags));
+  RATION_ASSIGN_OR_RETURN(options.engine, ParseEngineOptions(flags));
+  options.model_name = flags.model_name.empty() ? LastComponent(flags.model) : flags.model_name;
+  RATION_ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(flags.log_level));
+  return options;
+}
+
+}  // namespace ration
