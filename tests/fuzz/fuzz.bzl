@@ -7,7 +7,9 @@ def fuzz_target(name, srcs, deps = [], dict = None):
 
         bazel build --config=fuzz //tests/fuzz:NAME_fuzzer
         bazel-bin/tests/fuzz/NAME_fuzzer -max_total_time=300 -dict=tests/fuzz/NAME.dict NEW_DIRECTORY tests/fuzz/corpus/NAME
-        bazel-bin/tests/fuzz/NAME_fuzzer -merge=1 SMALL_DIRECTORY NEW_DIRECTORY tests/fuzz/corpus/NAME
+        bazel-bin/tests/fuzz/NAME_fuzzer -set_cover_merge=1 -use_counters=0 SMALL_DIRECTORY NEW_DIRECTORY tests/fuzz/corpus/NAME
+
+    The last line keeps a small set that covers as much; a file kept for a bug that it found is named regress_WHAT.
 
     Args:
       name: of the format; also of its folder under corpus/.
