@@ -87,7 +87,7 @@ absl::Status ValidateRequest(const GenerationRequest& request, const ModelInfo& 
     return absl::InvalidArgumentError(absl::StrCat("prompt: must be shorter than the context of ", model.max_positions,
                                                    " tokens, not ", prompt_tokens, " tokens"));
   }
-  RATION_RETURN_IF_ERROR(CheckTokenIds("prompt.token_ids", request.prompt_tokens, model.vocab_size));
+  RATION_RETURN_IF_ERROR(CheckTokenIds("token_ids.ids", request.prompt_tokens, model.vocab_size));
   RATION_RETURN_IF_ERROR(CheckSampling(request.sampling, model.vocab_size));
   RATION_RETURN_IF_ERROR(CheckStopping(request.stopping, model.vocab_size, has_tokenizer));
   const int64_t room = model.max_positions - prompt_tokens;

@@ -1,0 +1,98 @@
+// An Engine with no model, driven by hand from a test's thread while an EngineRunner owns it: the test sees what was submitted and
+// says what comes out of it and when.
+// Thread-safe where marked; the Engine interface is the runner's thread's alone.
+//
+// Two modes: by hand (Emit, Finish), or autopilot, where every step gives each unpaused request one token until its
+// max_new_tokens are reached.
+#ifndef RATION_TESTS_TESTING_PUPPET_ENGINE_H_
+#define RATION_TESTS_TESTING_PUPPET_ENGINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "engine/base/mutex.h"
+#include "engine/engine.h"
+#include "engine/engine_stats.h"
+#include "engine/model/model_info.h"
+#include "engine/request.h"
+
+namespace ration {
+
+// The strings. Shared by the test and the puppet. Thread-safe.
+class PuppetStrings {
+ public:
+  // Waits until a request with this id was submitted, at most ten seconds; nullopt if it was not.
+  std::optional<GenerationRequest> WaitForRequest(const std::string& request_id);
+  // Sends a piece to a live request, whether or not it is paused. Returns at once; the engine thread does it in its next step.
+  void Emit(const std::string& request_id, GenerationDelta delta);
+  // A piece with one token and this text.
+  void EmitText(const std::string& request_id, std::string text);
+  void Finish(const std::string& request_id, FinishInfo finish);
+  // Wait (ten seconds at most) until it is so; false if it did not become so.
+  bool WaitUntilPaused(const std::string& request_id);
+  bool WaitUntilResumed(const std::string& request_id);
+  bool WaitUntilGone(const std::string& request_id);  // and not live any more
+  // How a request ended, if it has; the reason given to Abort or in the finish.
+  std::optional<FinishReason> EndOf(const std::string& request_id);
+  int64_t num_live();
+  int64_t num_submitted();
+  // Every Submit from now on fails with this; OK: none.
+  void RejectWith(absl::Status status);
+  // `text` is what each token of the autopilot says.
+  void StartAutopilot(std::string text);
+
+ private:
+  friend class PuppetEngine;
+  struct Live {
+    GenerationRequest request;
+    OutputSink* sink = nullptr;
+    std::vector<GenerationDelta> to_send;
+    int64_t generated = 0;
+    bool paused = false;
+  };
+  template <typename Condition>
+  bool WaitUntil(Condition condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Mutex mutex_;
+  CondVar changed_;
+  std::map<std::string, Live> live_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, GenerationRequest> seen_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, FinishReason> ended_ ABSL_GUARDED_BY(mutex_);
+  absl::Status reject_with_ ABSL_GUARDED_BY(mutex_);
+  std::optional<std::string> autopilot_text_ ABSL_GUARDED_BY(mutex_);
+  int64_t submitted_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+class PuppetEngine final : public Engine {
+ public:
+  PuppetEngine(std::shared_ptr<PuppetStrings> strings, const Clock* clock);
+
+  absl::Status Submit(GenerationRequest request, OutputSink* sink) override;
+  bool Abort(const std::string& request_id, FinishReason reason) override;
+  void Resume(const std::string& request_id) override;
+  bool Step() override;
+  // Looks for new strings pulled a thousand times a second.
+  absl::Time NextWakeup() const override;
+  bool HasRequests() const override;
+  const EngineStats& stats() const override { return stats_; }
+  void CheckInvariants() const override {}
+
+ private:
+  void Send(const std::string& request_id, PuppetStrings::Live* live, GenerationDelta delta);
+
+  const std::shared_ptr<PuppetStrings> strings_;
+  const Clock* const clock_;
+  EngineStats stats_;
+};
+
+}  // namespace ration
+
+#endif  // RATION_TESTS_TESTING_PUPPET_ENGINE_H_
