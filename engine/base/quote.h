@@ -8,8 +8,8 @@
 
 namespace ration {
 
-// `text` in double quotes; control characters, quotes and invalid UTF-8 escaped; cut after 100 bytes (then "..." follows), so
-// that a hostile name can neither flood a log nor forge a line in it.
+// `text` in double quotes; control characters, quotes and invalid UTF-8 escaped; cut after 100 bytes (then "..."
+// follows), so that a hostile name can neither flood a log nor forge a line in it.
 std::string Quoted(absl::string_view text);
 
 }  // namespace ration

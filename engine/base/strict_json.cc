@@ -92,7 +92,8 @@ std::string JsonErrorText(const char* what) {
 absl::StatusOr<nlohmann::json> ParseStrictJson(absl::string_view text, absl::string_view name) {
   // The library takes a NUL byte for the end of the text and ignores the rest.
   const size_t nul = text.find('\0');
-  if (nul != absl::string_view::npos) return absl::InvalidArgumentError(absl::StrCat(name, ": not valid JSON: NUL at byte ", nul));
+  if (nul != absl::string_view::npos)
+    return absl::InvalidArgumentError(absl::StrCat(name, ": not valid JSON: NUL at byte ", nul));
   Builder builder;
   if (!Json::sax_parse(text.data(), text.data() + text.size(), &builder)) {
     return absl::InvalidArgumentError(absl::StrCat(name, ": not valid JSON: ", builder.error()));

@@ -2,17 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <initializer_list>
-#include <limits>
+#include <nlohmann/json.hpp>
 #include <utility>
 
-#include <nlohmann/json.hpp>
-
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "engine/base/quote.h"
 #include "engine/base/status_macros.h"
 #include "engine/base/strict_json.h"
+#include "engine/model/json_fields.h"
 
 namespace ration {
 namespace {
@@ -31,107 +27,17 @@ constexpr int64_t kMaxRoutingWindow = 65536;
 // A knot of the ladder says which KV fraction its ratio has; the two must agree up to rounding in the file.
 constexpr double kLadderTolerance = 0.01;
 
-std::string Shown(const Json& value) {
-  const std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
-  return text.size() <= 60 ? text : absl::StrCat(text.substr(0, 57), "...");
-}
-
-// Reads the members of one JSON object. A null counts as absent, as in Hugging Face's files. Messages start with the file and
-// the path to the object.
-class Fields {
- public:
-  Fields(const Json& object, std::string where) : object_(object), where_(std::move(where)) {}
-
-  // nullptr if absent or null.
-  const Json* Find(const char* key) const {
-    const auto it = object_.find(key);
-    return it == object_.end() || it->is_null() ? nullptr : &*it;
-  }
-
-  template <typename... Parts>
-  absl::Status Error(const char* key, const Parts&... parts) const {
-    return absl::InvalidArgumentError(absl::StrCat(where_, key, ": ", parts...));
-  }
-
-  absl::Status Unsupported(const char* key, absl::string_view value, absl::string_view supported) const {
-    return absl::UnimplementedError(absl::StrCat(where_, key, ": ", Quoted(value), " is not supported (", supported, ")"));
-  }
-
-  absl::StatusOr<int64_t> Int(const char* key, int64_t low, int64_t high) const {
-    const Json* value = Find(key);
-    if (value == nullptr) return Error(key, "is missing");
-    return ToInt(key, *value, low, high);
-  }
-
-  absl::StatusOr<int64_t> IntOr(const char* key, int64_t otherwise, int64_t low, int64_t high) const {
-    const Json* value = Find(key);
-    return value == nullptr ? otherwise : ToInt(key, *value, low, high);
-  }
-
-  // One integer, or an element of a list of them.
-  absl::StatusOr<int64_t> ToInt(const char* key, const Json& value, int64_t low, int64_t high) const {
-    const bool fits = value.is_number_integer() && !(value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX);
-    const int64_t number = fits ? value.get<int64_t>() : 0;
-    if (fits && number >= low && number <= high) return number;
-    return Error(key, "must be ", value.is_number_integer() ? "" : "an integer ", "between ", low, " and ", high, ", not ", Shown(value));
-  }
-
-  absl::StatusOr<double> Double(const char* key, double low, double high) const {
-    const Json* value = Find(key);
-    if (value == nullptr) return Error(key, "is missing");
-    if (value->is_number()) {
-      const double number = value->get<double>();
-      if (number >= low && number <= high) return number;
-    }
-    return Error(key, "must be ", value->is_number() ? "" : "a number ", "between ", low, " and ", high, ", not ", Shown(*value));
-  }
-
-  absl::StatusOr<double> DoubleOr(const char* key, double otherwise, double low, double high) const {
-    if (Find(key) == nullptr) return otherwise;
-    return Double(key, low, high);
-  }
-
-  absl::StatusOr<bool> BoolOr(const char* key, bool otherwise) const {
-    const Json* value = Find(key);
-    if (value == nullptr) return otherwise;
-    if (!value->is_boolean()) return Error(key, "must be true or false, not ", Shown(*value));
-    return value->get<bool>();
-  }
-
-  absl::StatusOr<std::string> StringOr(const char* key, absl::string_view otherwise) const {
-    const Json* value = Find(key);
-    if (value == nullptr) return std::string(otherwise);
-    if (!value->is_string()) return Error(key, "must be text, not ", Shown(*value));
-    return value->get<std::string>();
-  }
-
-  // For objects of our own format: a misspelt key must not pass unseen.
-  absl::Status OnlyKeys(std::initializer_list<absl::string_view> known) const {
-    for (const auto& [key, value] : object_.items()) {
-      if (std::find(known.begin(), known.end(), key) == known.end()) {
-        return absl::InvalidArgumentError(absl::StrCat(where_, Quoted(key), ": is not a known key (", absl::StrJoin(known, ", "), " are)"));
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  const std::string& where() const { return where_; }
-
- private:
-  const Json& object_;
-  const std::string where_;  // "config.json: " or "config.json: mixsga."
-};
-
-absl::Status ParseArchitecture(const Fields& fields, ModelConfig& config) {
+absl::Status ParseArchitecture(const JsonFields& fields, ModelConfig& config) {
   constexpr absl::string_view kSupported = "LlamaForCausalLM is";
   RATION_ASSIGN_OR_RETURN(const std::string model_type, fields.StringOr("model_type", "llama"));
   const Json* architectures = fields.Find("architectures");
   if (architectures != nullptr) {
     if (!architectures->is_array() || architectures->size() != 1 || !architectures->front().is_string()) {
-      return fields.Error("architectures", "must be a list of one name, not ", Shown(*architectures));
+      return fields.Error("architectures", "must be a list of one name, not ", ShownJson(*architectures));
     }
     config.architecture = architectures->front().get<std::string>();
-    if (config.architecture != "LlamaForCausalLM") return fields.Unsupported("architectures", config.architecture, kSupported);
+    if (config.architecture != "LlamaForCausalLM")
+      return fields.Unsupported("architectures", config.architecture, kSupported);
   } else if (fields.Find("model_type") == nullptr) {
     return fields.Error("architectures", "is missing");
   }
@@ -141,31 +47,34 @@ absl::Status ParseArchitecture(const Fields& fields, ModelConfig& config) {
   RATION_ASSIGN_OR_RETURN(const std::string activation, fields.StringOr("hidden_act", "silu"));
   if (activation != "silu" && activation != "swish") return fields.Unsupported("hidden_act", activation, "silu is");
   if (fields.Find("quantization_config") != nullptr) {
-    return absl::UnimplementedError(
-        absl::StrCat(fields.where(), "quantization_config: quantised weights are not supported (F32, F16 and BF16 are)"));
+    return absl::UnimplementedError(absl::StrCat(
+        fields.where(), "quantization_config: quantised weights are not supported (F32, F16 and BF16 are)"));
   }
   RATION_ASSIGN_OR_RETURN(const double rotary, fields.DoubleOr("partial_rotary_factor", 1, 0, 1));
   if (rotary != 1) {
-    return absl::UnimplementedError(absl::StrCat(fields.where(), "partial_rotary_factor: ", rotary, " is not supported (1 is)"));
+    return absl::UnimplementedError(
+        absl::StrCat(fields.where(), "partial_rotary_factor: ", rotary, " is not supported (1 is)"));
   }
   return absl::OkStatus();
 }
 
-absl::Status ParseShapes(const Fields& fields, ModelConfig& config) {
+absl::Status ParseShapes(const JsonFields& fields, ModelConfig& config) {
   RATION_ASSIGN_OR_RETURN(config.hidden_size, fields.Int("hidden_size", 1, kMaxHiddenSize));
   RATION_ASSIGN_OR_RETURN(config.intermediate_size, fields.Int("intermediate_size", 1, kMaxIntermediateSize));
   RATION_ASSIGN_OR_RETURN(config.num_layers, fields.Int("num_hidden_layers", 1, kMaxLayers));
   RATION_ASSIGN_OR_RETURN(config.num_query_heads, fields.Int("num_attention_heads", 1, kMaxHeads));
-  RATION_ASSIGN_OR_RETURN(config.num_kv_heads, fields.IntOr("num_key_value_heads", config.num_query_heads, 1, kMaxHeads));
+  RATION_ASSIGN_OR_RETURN(config.num_kv_heads,
+                          fields.IntOr("num_key_value_heads", config.num_query_heads, 1, kMaxHeads));
   if (config.num_query_heads % config.num_kv_heads != 0) {
-    return fields.Error("num_key_value_heads", "must divide num_attention_heads ", config.num_query_heads, ", and ", config.num_kv_heads,
-                        " does not");
+    return fields.Error("num_key_value_heads", "must divide num_attention_heads ", config.num_query_heads, ", and ",
+                        config.num_kv_heads, " does not");
   }
   if (fields.Find("head_dim") == nullptr && config.hidden_size % config.num_query_heads != 0) {
-    return fields.Error("num_attention_heads", "must divide hidden_size ", config.hidden_size, " where head_dim is not given, and ",
-                        config.num_query_heads, " does not");
+    return fields.Error("num_attention_heads", "must divide hidden_size ", config.hidden_size,
+                        " where head_dim is not given, and ", config.num_query_heads, " does not");
   }
-  RATION_ASSIGN_OR_RETURN(config.head_dim, fields.IntOr("head_dim", config.hidden_size / config.num_query_heads, 1, kMaxHeadDim));
+  RATION_ASSIGN_OR_RETURN(config.head_dim,
+                          fields.IntOr("head_dim", config.hidden_size / config.num_query_heads, 1, kMaxHeadDim));
   if (config.head_dim > kMaxHeadDim || config.head_dim % 2 != 0) {  // RoPE turns pairs
     return fields.Error("head_dim", "must be even and at most ", kMaxHeadDim, ", not ", config.head_dim);
   }
@@ -179,14 +88,14 @@ absl::Status ParseShapes(const Fields& fields, ModelConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status ParseRope(const Fields& fields, ModelConfig& config) {
+absl::Status ParseRope(const JsonFields& fields, ModelConfig& config) {
   RATION_ASSIGN_OR_RETURN(config.rope_theta, fields.DoubleOr("rope_theta", 10000, 1, 1e12));
   // "rope_scaling", and in newer files "rope_parameters", which holds rope_theta too.
   const char* const key = fields.Find("rope_parameters") != nullptr ? "rope_parameters" : "rope_scaling";
   const Json* value = fields.Find(key);
   if (value == nullptr) return absl::OkStatus();
-  if (!value->is_object()) return fields.Error(key, "must be an object or null, not ", Shown(*value));
-  const Fields rope(*value, absl::StrCat(fields.where(), key, "."));
+  if (!value->is_object()) return fields.Error(key, "must be an object or null, not ", ShownJson(*value));
+  const JsonFields rope(*value, absl::StrCat(fields.where(), key, "."));
   RATION_ASSIGN_OR_RETURN(config.rope_theta, rope.DoubleOr("rope_theta", config.rope_theta, 1, 1e12));
   const char* const type_key = rope.Find("rope_type") != nullptr ? "rope_type" : "type";  // "type" in older files
   if (rope.Find(type_key) == nullptr) return rope.Error("rope_type", "is missing");
@@ -200,14 +109,16 @@ absl::Status ParseRope(const Fields& fields, ModelConfig& config) {
   RATION_ASSIGN_OR_RETURN(scaling.low_freq_factor, rope.Double("low_freq_factor", 1e-6, 1e5));
   RATION_ASSIGN_OR_RETURN(scaling.high_freq_factor, rope.Double("high_freq_factor", 1e-6, 1e5));
   if (scaling.high_freq_factor <= scaling.low_freq_factor) {  // their difference is a divisor
-    return rope.Error("high_freq_factor", "must be above low_freq_factor ", scaling.low_freq_factor, ", not ", scaling.high_freq_factor);
+    return rope.Error("high_freq_factor", "must be above low_freq_factor ", scaling.low_freq_factor, ", not ",
+                      scaling.high_freq_factor);
   }
-  RATION_ASSIGN_OR_RETURN(scaling.original_max_position_embeddings, rope.Int("original_max_position_embeddings", 1, kMaxPositions));
+  RATION_ASSIGN_OR_RETURN(scaling.original_max_position_embeddings,
+                          rope.Int("original_max_position_embeddings", 1, kMaxPositions));
   return absl::OkStatus();
 }
 
 // Appends the ids of "eos_token_id", one integer or a list.
-absl::Status AddEosIds(const Fields& fields, ModelConfig& config) {
+absl::Status AddEosIds(const JsonFields& fields, ModelConfig& config) {
   const Json* value = fields.Find("eos_token_id");
   if (value == nullptr) return absl::OkStatus();
   const Json list = value->is_array() ? *value : Json::array({*value});
@@ -218,7 +129,8 @@ absl::Status AddEosIds(const Fields& fields, ModelConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status ParseTokenIds(const Fields& fields, const Json& object, absl::string_view generation_config_json, ModelConfig& config) {
+absl::Status ParseTokenIds(const JsonFields& fields, const Json& object, absl::string_view generation_config_json,
+                           ModelConfig& config) {
   // Absent means LlamaConfig's defaults, 1 and 2; null means there is none.
   if (!object.contains("bos_token_id")) {
     if (config.vocab_size > 1) config.bos_token_id = 1;
@@ -232,7 +144,7 @@ absl::Status ParseTokenIds(const Fields& fields, const Json& object, absl::strin
   if (!generation_config_json.empty()) {
     RATION_ASSIGN_OR_RETURN(const Json generation, ParseStrictJson(generation_config_json, "generation_config.json"));
     if (!generation.is_object()) return absl::InvalidArgumentError("generation_config.json: must be a JSON object");
-    RATION_RETURN_IF_ERROR(AddEosIds(Fields(generation, "generation_config.json: "), config));
+    RATION_RETURN_IF_ERROR(AddEosIds(JsonFields(generation, "generation_config.json: "), config));
   }
   std::vector<int32_t>& ids = config.eos_token_ids;
   std::sort(ids.begin(), ids.end());
@@ -240,27 +152,28 @@ absl::Status ParseTokenIds(const Fields& fields, const Json& object, absl::strin
   return absl::OkStatus();
 }
 
-absl::StatusOr<Ratio> ParseRatio(const Fields& fields, const char* key, int num_experts) {
+absl::StatusOr<Ratio> ParseRatio(const JsonFields& fields, const char* key, int num_experts) {
   const Json* value = fields.Find(key);
   if (value == nullptr) return fields.Error(key, "is missing");
-  if (!value->is_string()) return fields.Error(key, "must be a ratio such as \"3:1:6\", not ", Shown(*value));
+  if (!value->is_string()) return fields.Error(key, "must be a ratio such as \"3:1:6\", not ", ShownJson(*value));
   absl::StatusOr<Ratio> ratio = Ratio::Parse(value->get<std::string>(), num_experts);
   if (!ratio.ok()) return fields.Error(key, ratio.status().message());
   return ratio;
 }
 
-absl::Status ParseLadder(const Fields& fields, MixsgaConfig& mixsga) {
+absl::Status ParseLadder(const JsonFields& fields, MixsgaConfig& mixsga) {
   constexpr size_t kMaxKnots = 64;
   const Json* ladder = fields.Find("ladder");
   if (ladder == nullptr) return absl::OkStatus();
   if (!ladder->is_array() || ladder->size() > kMaxKnots) {
-    return fields.Error("ladder", "must be a list of at most ", kMaxKnots, " knots, not ", Shown(*ladder));
+    return fields.Error("ladder", "must be a list of at most ", kMaxKnots, " knots, not ", ShownJson(*ladder));
   }
   for (size_t i = 0; i < ladder->size(); ++i) {
     const Json& item = (*ladder)[i];
     const std::string where = absl::StrCat(fields.where(), "ladder[", i, "]");
-    if (!item.is_object()) return absl::InvalidArgumentError(absl::StrCat(where, ": must be an object, not ", Shown(item)));
-    const Fields knot(item, absl::StrCat(where, "."));
+    if (!item.is_object())
+      return absl::InvalidArgumentError(absl::StrCat(where, ": must be an object, not ", ShownJson(item)));
+    const JsonFields knot(item, absl::StrCat(where, "."));
     RATION_RETURN_IF_ERROR(knot.OnlyKeys({"kv_fraction", "ratio"}));
     RATION_ASSIGN_OR_RETURN(const double fraction, knot.Double("kv_fraction", 0, 1));
     RATION_ASSIGN_OR_RETURN(const Ratio ratio, ParseRatio(knot, "ratio", mixsga.experts.num_experts()));
@@ -269,8 +182,8 @@ absl::Status ParseLadder(const Fields& fields, MixsgaConfig& mixsga) {
     }
     const double cost = ratio.KvFraction(mixsga.experts);
     if (std::fabs(cost - fraction) > kLadderTolerance) {
-      return knot.Error("kv_fraction", "must be within ", kLadderTolerance, " of what ratio ", ratio.ToString(), " keeps, ", cost, ", not ",
-                        fraction);
+      return knot.Error("kv_fraction", "must be within ", kLadderTolerance, " of what ratio ", ratio.ToString(),
+                        " keeps, ", cost, ", not ", fraction);
     }
     mixsga.ladder.emplace_back(fraction, ratio);
   }
@@ -278,14 +191,15 @@ absl::Status ParseLadder(const Fields& fields, MixsgaConfig& mixsga) {
 }
 
 absl::StatusOr<MixsgaConfig> ParseMixsga(const Json& object, int64_t num_kv_heads, const std::string& where) {
-  const Fields fields(object, where);
-  RATION_RETURN_IF_ERROR(fields.OnlyKeys({"group_sizes", "routing_window", "trained_ratio", "default_ratio", "ladder"}));
+  const JsonFields fields(object, where);
+  RATION_RETURN_IF_ERROR(
+      fields.OnlyKeys({"group_sizes", "routing_window", "trained_ratio", "default_ratio", "ladder"}));
   MixsgaConfig mixsga;
 
   const Json* sizes = fields.Find("group_sizes");
   if (sizes == nullptr) return fields.Error("group_sizes", "is missing");
   if (!sizes->is_array() || sizes->empty() || sizes->size() > kMaxExperts) {
-    return fields.Error("group_sizes", "must be a list of 1 to ", kMaxExperts, " integers, not ", Shown(*sizes));
+    return fields.Error("group_sizes", "must be a list of 1 to ", kMaxExperts, " integers, not ", ShownJson(*sizes));
   }
   std::vector<int> group_sizes;
   for (const Json& size : *sizes) {
@@ -317,14 +231,14 @@ absl::StatusOr<MixsgaConfig> ParseMixsga(const Json& object, int64_t num_kv_head
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view config_json, absl::string_view generation_config_json) {
   RATION_ASSIGN_OR_RETURN(const Json object, ParseStrictJson(config_json, "config.json"));
   if (!object.is_object()) return absl::InvalidArgumentError("config.json: must be a JSON object");
-  const Fields fields(object, "config.json: ");
+  const JsonFields fields(object, "config.json: ");
   ModelConfig config;
   RATION_RETURN_IF_ERROR(ParseArchitecture(fields, config));
   RATION_RETURN_IF_ERROR(ParseShapes(fields, config));
   RATION_RETURN_IF_ERROR(ParseRope(fields, config));
   RATION_RETURN_IF_ERROR(ParseTokenIds(fields, object, generation_config_json, config));
   if (const Json* mixsga = fields.Find("mixsga"); mixsga != nullptr) {
-    if (!mixsga->is_object()) return fields.Error("mixsga", "must be an object, not ", Shown(*mixsga));
+    if (!mixsga->is_object()) return fields.Error("mixsga", "must be an object, not ", ShownJson(*mixsga));
     RATION_ASSIGN_OR_RETURN(config.mixsga, ParseMixsga(*mixsga, config.num_kv_heads, "config.json: mixsga."));
   }
   return config;

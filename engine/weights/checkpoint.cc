@@ -1,15 +1,14 @@
 #include "engine/weights/checkpoint.h"
 
+#include <ATen/ATen.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <utility>
-
-#include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
@@ -39,7 +38,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
   }
   if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, ": is not a regular file"));
   if (info.st_size > max_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is ", info.st_size, " bytes long, more than the limit of ", max_bytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": is ", info.st_size, " bytes long, more than the limit of ", max_bytes));
   }
   std::ifstream stream(path, std::ios::binary);
   if (!stream) return absl::PermissionDeniedError(absl::StrCat(path, ": cannot be read"));
@@ -68,7 +68,8 @@ bool Matches(absl::Span<const int64_t> stored, absl::Span<const int64_t> wanted)
 
 std::string ShapeText(absl::Span<const int64_t> shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
 
-// The shard of every tensor as the index says. Shards lie in the directory itself: a name with a separator could reach outside.
+// The shard of every tensor as the index says. Shards lie in the directory itself: a name with a separator could reach
+// outside.
 absl::StatusOr<absl::flat_hash_map<std::string, std::string>> ReadIndex(const std::string& path) {
   RATION_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxIndexBytes));
   RATION_ASSIGN_OR_RETURN(const nlohmann::json index, ParseStrictJson(text, path));
@@ -79,10 +80,12 @@ absl::StatusOr<absl::flat_hash_map<std::string, std::string>> ReadIndex(const st
   absl::flat_hash_map<std::string, std::string> shard_of;
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string()) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": weight_map: tensor ", Quoted(tensor), ": must be a file name"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": weight_map: tensor ", Quoted(tensor), ": must be a file name"));
     }
     const std::string& name = shard.get_ref<const std::string&>();
-    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || name.find('\0') != std::string::npos) {
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
+        name.find('\0') != std::string::npos) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": weight_map: tensor ", Quoted(tensor), ": ", Quoted(name),
                                                      " must be the name of a file in the same directory"));
     }
@@ -96,7 +99,8 @@ absl::StatusOr<absl::flat_hash_map<std::string, std::string>> ReadIndex(const st
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& directory) {
   const std::string prefix = absl::StrCat(directory, "/");
   struct stat info;
-  if (stat(directory.c_str(), &info) != 0) return absl::NotFoundError(absl::StrCat(directory, ": ", std::strerror(errno)));
+  if (stat(directory.c_str(), &info) != 0)
+    return absl::NotFoundError(absl::StrCat(directory, ": ", std::strerror(errno)));
   if (!S_ISDIR(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(directory, ": is not a directory"));
 
   auto checkpoint = absl::WrapUnique(new Checkpoint);
@@ -143,13 +147,15 @@ bool Checkpoint::Has(absl::string_view name) const { return file_of_.contains(na
 absl::StatusOr<at::Tensor> Checkpoint::Tensor(absl::string_view name, absl::Span<const int64_t> shape) const {
   const auto it = file_of_.find(name);
   if (it == file_of_.end()) {
-    return absl::NotFoundError(absl::StrCat(directory_, ": tensor ", Quoted(name), " of shape ", ShapeText(shape), " is missing"));
+    return absl::NotFoundError(
+        absl::StrCat(directory_, ": tensor ", Quoted(name), " of shape ", ShapeText(shape), " is missing"));
   }
   const std::shared_ptr<SafetensorsFile>& file = it->second;
   const SafetensorsFile::TensorInfo& info = *file->Find(name);
   if (!Matches(info.shape, shape)) {
-    return absl::InvalidArgumentError(absl::StrCat(file->path(), ": tensor ", Quoted(name), " has shape ", ShapeText(info.shape), ", but ",
-                                                   "config.json wants ", ShapeText(shape)));
+    return absl::InvalidArgumentError(absl::StrCat(file->path(), ": tensor ", Quoted(name), " has shape ",
+                                                   ShapeText(info.shape), ", but ", "config.json wants ",
+                                                   ShapeText(shape)));
   }
   const at::ScalarType type = ScalarTypeOf(info.dtype);
   const at::TensorOptions options = at::TensorOptions().dtype(type);
@@ -158,9 +164,10 @@ absl::StatusOr<at::Tensor> Checkpoint::Tensor(absl::string_view name, absl::Span
     if (info.num_bytes > 0) std::memcpy(copy.data_ptr(), info.data, static_cast<size_t>(info.num_bytes));
     return copy;
   }
-  // The mapping is read-only: whoever writes into the tensor faults, so nobody can by accident. The deleter's copy of `file` keeps
-  // the mapping as long as the tensor or a view of it lives.
-  return at::from_blob(const_cast<uint8_t*>(info.data), info.shape, [file](void*) {}, options);
+  // The mapping is read-only: whoever writes into the tensor faults, so nobody can by accident. The deleter's copy of
+  // `file` keeps the mapping as long as the tensor or a view of it lives.
+  return at::from_blob(
+      const_cast<uint8_t*>(info.data), info.shape, [file](void*) {}, options);
 }
 
 std::vector<std::string> Checkpoint::Names() const {

@@ -1,5 +1,6 @@
 #include "engine/weights/safetensors_writer.h"
 
+#include <ATen/ATen.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,11 +13,9 @@
 #include <cstring>
 #include <exception>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
-
-#include <ATen/ATen.h>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -100,12 +99,14 @@ class TemporaryFile {
 absl::Status WriteSafetensors(const std::string& path, const absl::btree_map<std::string, at::Tensor>& tensors,
                               const absl::btree_map<std::string, std::string>& metadata) {
   try {
-    // Wider elements first: with no holes allowed between tensors, this alone keeps every tensor aligned to its element size.
+    // Wider elements first: with no holes allowed between tensors, this alone keeps every tensor aligned to its element
+    // size.
     std::vector<std::pair<std::string, at::Tensor>> ordered;
     for (const auto& [name, tensor] : tensors) {
       if (!tensor.defined() || DTypeName(tensor.scalar_type()) == nullptr) {
         return absl::InvalidArgumentError(
-            absl::StrCat(path, ": tensor ", Quoted(name), ": dtype ", tensor.defined() ? at::toString(tensor.scalar_type()) : "undefined",
+            absl::StrCat(path, ": tensor ", Quoted(name), ": dtype ",
+                         tensor.defined() ? at::toString(tensor.scalar_type()) : "undefined",
                          " cannot be stored (kFloat, kHalf and kBFloat16 can)"));
       }
       ordered.emplace_back(name, tensor.detach().to(at::kCPU).contiguous());
@@ -114,12 +115,15 @@ absl::Status WriteSafetensors(const std::string& path, const absl::btree_map<std
                      [](const auto& a, const auto& b) { return a.second.element_size() > b.second.element_size(); });
 
     nlohmann::json header = nlohmann::json::object();
-    if (!metadata.empty()) header["__metadata__"] = std::map<std::string, std::string>(metadata.begin(), metadata.end());
+    if (!metadata.empty())
+      header["__metadata__"] = std::map<std::string, std::string>(metadata.begin(), metadata.end());
     int64_t offset = 0;
     for (const auto& [name, tensor] : ordered) {
-      if (name == "__metadata__") return absl::InvalidArgumentError(absl::StrCat(path, ": a tensor cannot be named __metadata__"));
+      if (name == "__metadata__")
+        return absl::InvalidArgumentError(absl::StrCat(path, ": a tensor cannot be named __metadata__"));
       const int64_t end = offset + static_cast<int64_t>(tensor.nbytes());
-      header[name] = {{"dtype", DTypeName(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
+      header[name] = {
+          {"dtype", DTypeName(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
       offset = end;
     }
     std::string text = header.dump();

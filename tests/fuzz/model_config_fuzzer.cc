@@ -1,5 +1,5 @@
-// Any bytes as config.json and, after a NUL, generation_config.json: refused with a message, or a configuration whose numbers
-// keep the rules that the model code builds on.
+// Any bytes as config.json and, after a NUL, generation_config.json: refused with a message, or a configuration whose
+// numbers keep the rules that the model code builds on.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -29,7 +29,8 @@ void CheckRatio(const Ratio& ratio, const ExpertSpec& experts) {
 void CheckMixsga(const ModelConfig& config) {
   const MixsgaConfig& mixsga = *config.mixsga;
   RATION_CHECK(mixsga.routing_window > 0 && mixsga.elastic != mixsga.trained_ratio.has_value());
-  for (int e = 0; e < mixsga.experts.num_experts(); ++e) RATION_CHECK(config.num_kv_heads % mixsga.experts.group_size(e) == 0);
+  for (int e = 0; e < mixsga.experts.num_experts(); ++e)
+    RATION_CHECK(config.num_kv_heads % mixsga.experts.group_size(e) == 0);
   CheckRatio(mixsga.default_ratio, mixsga.experts);
   if (mixsga.trained_ratio) CheckRatio(*mixsga.trained_ratio, mixsga.experts);
   double last = 2;
@@ -46,7 +47,8 @@ void Run(absl::string_view input) {
   const absl::StatusOr<ModelConfig> parsed = ParseModelConfig(input.substr(0, end), generation);
   if (!parsed.ok()) {
     const absl::string_view message = parsed.status().message();
-    RATION_CHECK(parsed.status().code() == absl::StatusCode::kInvalidArgument || parsed.status().code() == absl::StatusCode::kUnimplemented);
+    RATION_CHECK(parsed.status().code() == absl::StatusCode::kInvalidArgument ||
+                 parsed.status().code() == absl::StatusCode::kUnimplemented);
     RATION_CHECK(absl::StartsWith(message, "config.json: ") || absl::StartsWith(message, "generation_config.json: "));
     RATION_CHECK(message.size() < 2000);
     for (char c : message) RATION_CHECK(static_cast<unsigned char>(c) >= 0x20);  // one line of a log
@@ -54,8 +56,8 @@ void Run(absl::string_view input) {
   }
   const ModelConfig& config = *parsed;
   RATION_CHECK(config.architecture == "LlamaForCausalLM");
-  for (int64_t size : {config.hidden_size, config.intermediate_size, config.num_layers, config.num_query_heads, config.num_kv_heads,
-                       config.head_dim, config.vocab_size, config.max_positions}) {
+  for (int64_t size : {config.hidden_size, config.intermediate_size, config.num_layers, config.num_query_heads,
+                       config.num_kv_heads, config.head_dim, config.vocab_size, config.max_positions}) {
     RATION_CHECK(size > 0);
   }
   RATION_CHECK(config.num_query_heads % config.num_kv_heads == 0 && config.head_dim % 2 == 0);
@@ -63,10 +65,12 @@ void Run(absl::string_view input) {
   const int64_t widest = std::max(config.intermediate_size, config.num_query_heads * config.head_dim);
   RATION_CHECK(!__builtin_mul_overflow(config.hidden_size * 4, widest, &product));
   RATION_CHECK(!__builtin_mul_overflow(config.hidden_size * 4, config.vocab_size, &product));
-  RATION_CHECK(!__builtin_mul_overflow(config.num_layers * config.num_query_heads * config.head_dim, int64_t{8}, &product));
+  RATION_CHECK(
+      !__builtin_mul_overflow(config.num_layers * config.num_query_heads * config.head_dim, int64_t{8}, &product));
   RATION_CHECK(std::isfinite(config.rms_norm_eps) && config.rms_norm_eps >= 0);
   RATION_CHECK(std::isfinite(config.rope_theta) && config.rope_theta >= 1);
-  RATION_CHECK(config.rope_scaling.factor >= 1 && config.rope_scaling.high_freq_factor > config.rope_scaling.low_freq_factor);
+  RATION_CHECK(config.rope_scaling.factor >= 1 &&
+               config.rope_scaling.high_freq_factor > config.rope_scaling.low_freq_factor);
   if (config.bos_token_id) RATION_CHECK(*config.bos_token_id >= 0 && *config.bos_token_id < config.vocab_size);
   int32_t last = -1;
   for (int32_t id : config.eos_token_ids) {

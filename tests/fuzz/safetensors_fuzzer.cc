@@ -1,4 +1,5 @@
-// Any bytes as a safetensors file: refused with a message, or tensors that lie inside the file, tile it and are readable.
+// Any bytes as a safetensors file: refused with a message, or tensors that lie inside the file, tile it and are
+// readable.
 #include <cstddef>
 #include <cstdint>
 #include <memory>

@@ -1,14 +1,14 @@
 #include "tests/testing/tiny_checkpoint.h"
 
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <system_error>
-
-#include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -20,7 +20,8 @@ namespace ration {
 namespace {
 
 // Normal numbers that depend on the seed, the tensor's name and its shape, not on what was drawn before.
-at::Tensor Normal(const TinyCheckpointOptions& options, const std::string& name, at::IntArrayRef shape, double mean, double deviation) {
+at::Tensor Normal(const TinyCheckpointOptions& options, const std::string& name, at::IntArrayRef shape, double mean,
+                  double deviation) {
   uint64_t hash = 14695981039346656037u ^ options.seed;  // FNV-1a
   for (unsigned char c : name) hash = (hash ^ c) * 1099511628211u;
   return at::randn(shape, at::detail::createCPUGenerator(hash), at::kFloat) * deviation + mean;
@@ -74,7 +75,8 @@ absl::btree_map<std::string, at::Tensor> TinyTensors(const TinyCheckpointOptions
     add_linear(router, num_experts, options.hidden, /*bias=*/true);
     if (options.calibration_tokens == 0) continue;
     const at::Tensor inputs = Normal(options, router + ".inputs", {options.calibration_tokens, options.hidden}, 0, 1);
-    const at::Tensor weight = tensors[router + ".weight"].to(at::kFloat), bias = tensors[router + ".bias"].to(at::kFloat);
+    const at::Tensor weight = tensors[router + ".weight"].to(at::kFloat),
+                     bias = tensors[router + ".bias"].to(at::kFloat);
     tensors[router + ".calibration"] = at::sigmoid(at::matmul(inputs, weight.t()) + bias);
   }
   return tensors;
@@ -101,7 +103,9 @@ std::string TinyConfigJson(const TinyCheckpointOptions& options) {
       {"mlp_bias", options.mlp_bias},
       {"bos_token_id", 1},
       {"eos_token_id", 2},
-      {"torch_dtype", options.dtype == at::kFloat ? "float32" : options.dtype == at::kHalf ? "float16" : "bfloat16"},
+      {"torch_dtype", options.dtype == at::kFloat  ? "float32"
+                      : options.dtype == at::kHalf ? "float16"
+                                                   : "bfloat16"},
   };
   if (options.llama3_rope) {
     config["rope_scaling"] = {{"rope_type", "llama3"},
@@ -139,7 +143,9 @@ TinyCheckpoint::TinyCheckpoint(const TinyCheckpointOptions& options) {
   // Dealt out in turn, so that every layer is spread over the shards.
   std::vector<absl::btree_map<std::string, at::Tensor>> shards(options.shards);
   nlohmann::json weight_map = nlohmann::json::object();
-  const auto shard_name = [&](size_t shard) { return absl::StrFormat("model-%05d-of-%05d.safetensors", shard + 1, options.shards); };
+  const auto shard_name = [&](size_t shard) {
+    return absl::StrFormat("model-%05d-of-%05d.safetensors", shard + 1, options.shards);
+  };
   size_t next = 0;
   for (const auto& [name, tensor] : tensors) {
     shards[next][name] = tensor;
@@ -147,7 +153,8 @@ TinyCheckpoint::TinyCheckpoint(const TinyCheckpointOptions& options) {
     next = (next + 1) % shards.size();
   }
   for (size_t shard = 0; shard < shards.size(); ++shard) WriteTensors(File(shard_name(shard)), shards[shard]);
-  WriteText(File("model.safetensors.index.json"), nlohmann::json({{"metadata", nlohmann::json::object()}, {"weight_map", weight_map}}).dump(2));
+  WriteText(File("model.safetensors.index.json"),
+            nlohmann::json({{"metadata", nlohmann::json::object()}, {"weight_map", weight_map}}).dump(2));
 }
 
 TinyCheckpoint::~TinyCheckpoint() {

@@ -1,14 +1,13 @@
-// Writes tiny Llama directories with seeded random weights, in every variant the engine must load, for tests that need a model
-// and no trained one.
-// Layer: tests/testing. Pure functions of their options; thread-safe.
+// Writes tiny Llama directories with seeded random weights, in every variant the engine must load, for tests that need
+// a model and no trained one. Layer: tests/testing. Pure functions of their options; thread-safe.
 #ifndef RATION_TESTS_TESTING_TINY_CHECKPOINT_H_
 #define RATION_TESTS_TESTING_TINY_CHECKPOINT_H_
+
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "absl/container/btree_map.h"
 
@@ -24,11 +23,11 @@ struct TinyCheckpointOptions {
   int64_t ffn = 48;
   int64_t vocab = 384;  // enough for tests/testing/tiny_tokenizer
   int64_t max_positions = 4096;
-  bool tied = true;             // no lm_head.weight
+  bool tied = true;              // no lm_head.weight
   bool tied_as_lm_head = false;  // with `tied`: the shared matrix is stored as lm_head.weight only
   bool attention_bias = false;
   bool mlp_bias = false;
-  bool llama3_rope = false;  // with low limits, so that all three frequency bands occur
+  bool llama3_rope = false;           // with low limits, so that all three frequency bands occur
   at::ScalarType dtype = at::kFloat;  // kFloat, kHalf or kBFloat16; router calibration is always kFloat
 
   // Experts; empty: a plain checkpoint without a router. Else divisors of kv_heads.

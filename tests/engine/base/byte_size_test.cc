@@ -1,11 +1,11 @@
 // Tests engine/base/byte_size.cc: sizes as people write them.
 #include "engine/base/byte_size.h"
 
-#include <random>
-#include <string>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <random>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 
@@ -19,10 +19,21 @@ TEST(ParseByteSizeTest, ReadsNumbersAndSuffixes) {
     const char* text;
     int64_t bytes;
   } cases[] = {
-      {"0", 0},           {"4096", 4096},         {"1B", 1},           {"17 b", 17},
-      {"1K", 1024},       {"1kib", 1024},         {"1KB", 1000},       {"256MiB", 256 << 20},
-      {"256M", 256 << 20}, {"2 GB", 2000000000},   {"1.5GiB", 3 << 29}, {" 3 TiB ", int64_t{3} << 40},
-      {".5KiB", 512},     {"0.001KB", 1},         {"1tb", 1000000000000},
+      {"0", 0},
+      {"4096", 4096},
+      {"1B", 1},
+      {"17 b", 17},
+      {"1K", 1024},
+      {"1kib", 1024},
+      {"1KB", 1000},
+      {"256MiB", 256 << 20},
+      {"256M", 256 << 20},
+      {"2 GB", 2000000000},
+      {"1.5GiB", 3 << 29},
+      {" 3 TiB ", int64_t{3} << 40},
+      {".5KiB", 512},
+      {"0.001KB", 1},
+      {"1tb", 1000000000000},
   };
   for (const auto& c : cases) {
     const auto bytes = ParseByteSize(c.text);
@@ -32,8 +43,26 @@ TEST(ParseByteSizeTest, ReadsNumbersAndSuffixes) {
 }
 
 TEST(ParseByteSizeTest, RefusesAnythingElseQuotingIt) {
-  for (const char* text : {"", " ", "MiB", "-1", "-1MiB", "+5", "1e9", "0x10", "1.2.3MiB", ".", "1 Mi B", "1MiBs", "1PiB", "1ib", "nan", "inf",
-                           "12 12", "1,5GiB", "99999999999TiB", "1000000000000000000000000"}) {
+  for (const char* text : {"",
+                           " ",
+                           "MiB",
+                           "-1",
+                           "-1MiB",
+                           "+5",
+                           "1e9",
+                           "0x10",
+                           "1.2.3MiB",
+                           ".",
+                           "1 Mi B",
+                           "1MiBs",
+                           "1PiB",
+                           "1ib",
+                           "nan",
+                           "inf",
+                           "12 12",
+                           "1,5GiB",
+                           "99999999999TiB",
+                           "1000000000000000000000000"}) {
     const auto bytes = ParseByteSize(text);
     EXPECT_EQ(bytes.status().code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_THAT(std::string(bytes.status().message()), HasSubstr(absl::StrCat("\"", text, "\"")));

@@ -1,6 +1,9 @@
-// Tests engine/router/decode_router.cc: the realised ratio of decoding, whatever the scores do, and the bound that reservations
-// of memory rest on.
+// Tests engine/router/decode_router.cc: the realised ratio of decoding, whatever the scores do, and the bound that
+// reservations of memory rest on.
 #include "engine/router/decode_router.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,9 +13,6 @@
 #include <random>
 #include <string>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
 
@@ -24,7 +24,9 @@ using ::testing::HasSubstr;
 constexpr int64_t kWindowTokens = 2000;
 constexpr double kPromisedPoints = 0.02;
 
-Ratio R(const std::string& text) { return *Ratio::Parse(text, static_cast<int>(std::count(text.begin(), text.end(), ':')) + 1); }
+Ratio R(const std::string& text) {
+  return *Ratio::Parse(text, static_cast<int>(std::count(text.begin(), text.end(), ':')) + 1);
+}
 
 float Sigmoid(double x) { return static_cast<float>(1 / (1 + std::exp(-x))); }
 
@@ -79,8 +81,8 @@ std::vector<NamedScores> ScoreStreams(uint64_t seed) {
       for (size_t e = 0; e < s.size(); ++e) s[e] = static_cast<float>((*state)[e]);
     };
   };
-  // Drives every second prefix up and the others down for one window, then the other way round: the middle experts get as many
-  // tokens as the rules allow, then as few.
+  // Drives every second prefix up and the others down for one window, then the other way round: the middle experts get
+  // as many tokens as the rules allow, then as few.
   const auto seesaw = [](int64_t length, size_t phase) -> Scores {
     return [=](int64_t position, const ExpertCounts&, std::vector<float>& s) {
       const size_t flip = static_cast<size_t>(position / length) + phase;
@@ -97,14 +99,17 @@ std::vector<NamedScores> ScoreStreams(uint64_t seed) {
       {"all high", constant(1.0f)},
       {"all low", constant(0.0f)},
       {"not a number", constant(std::numeric_limits<float>::quiet_NaN())},
-      {"alternating", [](int64_t p, const ExpertCounts&, std::vector<float>& s) { std::fill(s.begin(), s.end(), static_cast<float>(p % 2)); }},
+      {"alternating", [](int64_t p, const ExpertCounts&,
+                         std::vector<float>& s) { std::fill(s.begin(), s.end(), static_cast<float>(p % 2)); }},
       {"slowly drifting",
        [=](int64_t, const ExpertCounts&, std::vector<float>& s) {
-         for (size_t e = 0; e < s.size(); ++e) s[e] = Sigmoid((*state)[e] = 0.995 * (*state)[e] + 0.3 * (*normal)(*random));
+         for (size_t e = 0; e < s.size(); ++e)
+           s[e] = Sigmoid((*state)[e] = 0.995 * (*state)[e] + 0.3 * (*normal)(*random));
        }},
       {"sine of 700 tokens",
        [](int64_t p, const ExpertCounts&, std::vector<float>& s) {
-         for (size_t e = 0; e < s.size(); ++e) s[e] = Sigmoid(4 * std::sin(static_cast<double>(p) / 111 + static_cast<double>(e)));
+         for (size_t e = 0; e < s.size(); ++e)
+           s[e] = Sigmoid(4 * std::sin(static_cast<double>(p) / 111 + static_cast<double>(e)));
        }},
       {"random blocks of 7", blocks(7)},
       {"random blocks of 40", blocks(40)},
@@ -114,13 +119,14 @@ std::vector<NamedScores> ScoreStreams(uint64_t seed) {
       {"fast seesaw", seesaw(90, 0)},
       {"against whoever is behind",
        [](int64_t, const ExpertCounts& so_far, std::vector<float>& s) {
-         for (size_t e = 0; e < s.size(); ++e) s[e] = so_far.count[e] * static_cast<int64_t>(s.size()) > so_far.total ? 1.0f : 0.0f;
+         for (size_t e = 0; e < s.size(); ++e)
+           s[e] = so_far.count[e] * static_cast<int64_t>(s.size()) > so_far.total ? 1.0f : 0.0f;
        }},
   };
 }
 
-const char* const kRatios[] = {"3:1:6", "5:3:2", "1:1:1", "0:1:0", "1:0:1", "0:1:3", "97:2:1", "1:0:0", "0:0:1", "1:99:900", "1:1",
-                               "1:2:3:4", "1:1:1:1:1:1:1:1", "0:5:0:1:0:0:3:0"};
+const char* const kRatios[] = {"3:1:6", "5:3:2", "1:1:1",    "0:1:0", "1:0:1",   "0:1:3",           "97:2:1",
+                               "1:0:0", "0:0:1", "1:99:900", "1:1",   "1:2:3:4", "1:1:1:1:1:1:1:1", "0:5:0:1:0:0:3:0"};
 
 TEST(DecodeRouterTest, TracksTheRatioWithinTwoPointsOverAnyTwoThousandTokensWhateverTheScores) {
   constexpr int64_t kTokens = 4 * kWindowTokens;
@@ -169,7 +175,8 @@ TEST(DecodeRouterTest, NeverHoldsMoreThanMaxPrefixTokens) {
           int64_t held = 0;
           for (int j = 0; j < ratio.num_experts(); ++j) {
             held += counts.count[j];
-            ASSERT_LE(held, router->MaxPrefixTokens(j, prompt, decoded)) << "experts 0.." << j << " after " << decoded << " decoded";
+            ASSERT_LE(held, router->MaxPrefixTokens(j, prompt, decoded))
+                << "experts 0.." << j << " after " << decoded << " decoded";
           }
           ASSERT_EQ(router->MaxPrefixTokens(ratio.num_experts() - 1, prompt, decoded), prompt + decoded);
           stream.scores(decoded, counts, scores);
@@ -215,7 +222,9 @@ TEST(DecodeRouterTest, MaxPrefixTokensIsMonotone) {
       options.ratio = R(text);
       options.rule = rule;
       const auto router = *DecodeRouter::Create(options);
-      const auto bound = [&](int e, int64_t prompt, int64_t decoded) { return router->MaxPrefixTokens(e, prompt, decoded); };
+      const auto bound = [&](int e, int64_t prompt, int64_t decoded) {
+        return router->MaxPrefixTokens(e, prompt, decoded);
+      };
       for (int e = 0; e < options.ratio.num_experts(); ++e) {
         for (int64_t prompt = 0; prompt < 60; ++prompt) {
           for (int64_t decoded = 0; decoded < 60; ++decoded) {

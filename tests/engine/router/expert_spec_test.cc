@@ -1,12 +1,12 @@
 // Tests engine/router/expert_spec.cc: which group sizes make experts, and how ratios are read, rounded and shown.
 #include "engine/router/expert_spec.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <random>
 #include <string>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -58,8 +58,8 @@ TEST(RatioTest, ReadsWeights) {
 }
 
 TEST(RatioTest, RefusesUnknownSyntaxQuotingIt) {
-  for (const char* text : {"", ":", "3", "3:1", "3:1:6:0", "3:1:", "a:b:c", "3;1;6", "3:-1:6", "0:0:0", "nan:1:1", "inf:1:1", "1e308:1e308:1",
-                           "3:1:6 x", "--", "3:1:0x"}) {
+  for (const char* text : {"", ":", "3", "3:1", "3:1:6:0", "3:1:", "a:b:c", "3;1;6", "3:-1:6", "0:0:0", "nan:1:1",
+                           "inf:1:1", "1e308:1e308:1", "3:1:6 x", "--", "3:1:0x"}) {
     const auto ratio = Ratio::Parse(text, 3);
     EXPECT_EQ(ratio.status().code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_THAT(std::string(ratio.status().message()), HasSubstr(absl::StrCat("\"", text, "\"")));

@@ -1,12 +1,12 @@
 // Tests engine/router/routing.cc: quotas that track a ratio to the token, and progressive top-k against its definition.
 #include "engine/router/routing.h"
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <limits>
 #include <random>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 namespace ration {
 namespace {

@@ -1,5 +1,10 @@
-// Tests engine/weights/checkpoint.cc: directories as Hugging Face writes them, and everything that can be wrong with one.
+// Tests engine/weights/checkpoint.cc: directories as Hugging Face writes them, and everything that can be wrong with
+// one.
 #include "engine/weights/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -8,10 +13,6 @@
 #include <sstream>
 #include <string>
 #include <vector>
-
-#include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -53,7 +54,8 @@ void ExpectCompleteLlama(const Checkpoint& checkpoint, at::ScalarType dtype) {
   const int64_t q = config.num_query_heads * config.head_dim, kv = config.num_kv_heads * config.head_dim;
   if (config.tie_word_embeddings) {
     EXPECT_NE(checkpoint.Has("model.embed_tokens.weight"), checkpoint.Has("lm_head.weight"));
-    expect(checkpoint.Has("lm_head.weight") ? "lm_head.weight" : "model.embed_tokens.weight", {config.vocab_size, hidden});
+    expect(checkpoint.Has("lm_head.weight") ? "lm_head.weight" : "model.embed_tokens.weight",
+           {config.vocab_size, hidden});
   } else {
     expect("model.embed_tokens.weight", {config.vocab_size, hidden});
     expect("lm_head.weight", {config.vocab_size, hidden});
@@ -154,10 +156,12 @@ TEST(CheckpointTest, MissingTensorsAndWrongShapesAreNamed) {
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const absl::Status missing = (*checkpoint)->Tensor("model.layers.7.mlp.up_proj.weight", {48, 32}).status();
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(missing), AllOf(HasSubstr("\"model.layers.7.mlp.up_proj.weight\""), HasSubstr("[48, 32]"), HasSubstr(tiny.directory())));
+  EXPECT_THAT(Message(missing), AllOf(HasSubstr("\"model.layers.7.mlp.up_proj.weight\""), HasSubstr("[48, 32]"),
+                                      HasSubstr(tiny.directory())));
   const absl::Status wrong = (*checkpoint)->Tensor("model.norm.weight", {1, 32}).status();
   EXPECT_EQ(wrong.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(Message(wrong), AllOf(HasSubstr("\"model.norm.weight\""), HasSubstr("[32]"), HasSubstr("[1, 32]"), HasSubstr(tiny.directory())));
+  EXPECT_THAT(Message(wrong), AllOf(HasSubstr("\"model.norm.weight\""), HasSubstr("[32]"), HasSubstr("[1, 32]"),
+                                    HasSubstr(tiny.directory())));
 }
 
 TEST(CheckpointTest, MissingFilesAreNamed) {
@@ -168,7 +172,8 @@ TEST(CheckpointTest, MissingFilesAreNamed) {
     EXPECT_EQ(OpenError(tiny.File("config.json")).code(), absl::StatusCode::kInvalidArgument);  // not a directory
     std::filesystem::remove(tiny.File("model.safetensors"));
     EXPECT_EQ(OpenError(tiny.directory()).code(), absl::StatusCode::kNotFound);
-    EXPECT_THAT(Message(OpenError(tiny.directory())), AllOf(HasSubstr(tiny.directory()), HasSubstr("model.safetensors.index.json")));
+    EXPECT_THAT(Message(OpenError(tiny.directory())),
+                AllOf(HasSubstr(tiny.directory()), HasSubstr("model.safetensors.index.json")));
     std::filesystem::remove(tiny.File("config.json"));
     EXPECT_EQ(OpenError(tiny.directory()).code(), absl::StatusCode::kNotFound);
     EXPECT_THAT(Message(OpenError(tiny.directory())), HasSubstr(tiny.File("config.json")));
@@ -203,7 +208,8 @@ TEST(CheckpointTest, IndexMustStayInItsDirectoryAndBeTrue) {
   // A real file outside that must not be opened.
   std::filesystem::copy_file(tiny.File(shard), tiny.directory() + ".outside");
   const std::string outside = std::filesystem::path(tiny.directory() + ".outside").filename();
-  for (const std::string& name : {"../" + outside, tiny.File(shard), std::string(".."), std::string("."), std::string(), "./" + shard}) {
+  for (const std::string& name :
+       {"../" + outside, tiny.File(shard), std::string(".."), std::string("."), std::string(), "./" + shard}) {
     WriteText(index_path, absl::StrReplaceAll(index, {{shard, name}}));
     const absl::Status status = OpenError(tiny.directory());
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << name;
@@ -212,9 +218,11 @@ TEST(CheckpointTest, IndexMustStayInItsDirectoryAndBeTrue) {
   std::filesystem::remove(tiny.directory() + ".outside");
 
   WriteText(index_path, absl::StrReplaceAll(index, {{"model.norm.weight", "model.gone.weight"}}));
-  EXPECT_THAT(Message(OpenError(tiny.directory())), AllOf(HasSubstr("\"model.gone.weight\""), HasSubstr(shard.substr(0, 6))));
-  for (const char* text : {"", "{", "[]", "{}", R"({"weight_map": []})", R"({"weight_map": {}})", R"({"weight_map": {"a": 1}})",
-                           R"({"weight_map": {"a": "x", "a": "x"}})", R"({"weight_map": {"a": "x\u0000y"}})"}) {
+  EXPECT_THAT(Message(OpenError(tiny.directory())),
+              AllOf(HasSubstr("\"model.gone.weight\""), HasSubstr(shard.substr(0, 6))));
+  for (const char* text :
+       {"", "{", "[]", "{}", R"({"weight_map": []})", R"({"weight_map": {}})", R"({"weight_map": {"a": 1}})",
+        R"({"weight_map": {"a": "x", "a": "x"}})", R"({"weight_map": {"a": "x\u0000y"}})"}) {
     WriteText(index_path, text);
     EXPECT_EQ(OpenError(tiny.directory()).code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_THAT(Message(OpenError(tiny.directory())), HasSubstr(index_path));
@@ -224,7 +232,8 @@ TEST(CheckpointTest, IndexMustStayInItsDirectoryAndBeTrue) {
 // Directories made by Hugging Face's own writer.
 TEST(CheckpointTest, OpensGoldenDirectories) {
   const char* shared = std::getenv("RATION_SHARED");
-  if (shared == nullptr) GTEST_SKIP() << "RATION_SHARED is not set: the golden model directories are not there to be opened";
+  if (shared == nullptr)
+    GTEST_SKIP() << "RATION_SHARED is not set: the golden model directories are not there to be opened";
   struct Case {
     const char* directory;
     at::ScalarType dtype;
@@ -254,7 +263,8 @@ TEST(CheckpointTest, OpensGoldenDirectories) {
     ExpectCompleteLlama(**checkpoint, c.dtype);
   }
   for (const char* other : {"opt-tiny/fp32", "gemma2-tiny/fp32"}) {
-    EXPECT_EQ(OpenError(absl::StrCat(shared, "/golden/logits/", other)).code(), absl::StatusCode::kUnimplemented) << other;
+    EXPECT_EQ(OpenError(absl::StrCat(shared, "/golden/logits/", other)).code(), absl::StatusCode::kUnimplemented)
+        << other;
   }
 }
 

@@ -1,7 +1,10 @@
-// Tests engine/weights/safetensors.cc and safetensors_writer.cc: what is written reads back, and no file, however broken or
-// hostile, is anything but a clear error.
+// Tests engine/weights/safetensors.cc and safetensors_writer.cc: what is written reads back, and no file, however
+// broken or hostile, is anything but a clear error.
 #include "engine/weights/safetensors.h"
 
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,10 +17,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
 #include "engine/weights/safetensors_writer.h"
@@ -55,7 +54,8 @@ std::string Message(const std::string& bytes) {
   return std::string(status.message());
 }
 
-constexpr char kGood[] = R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"BF16","shape":[],"data_offsets":[24,26]}})";
+constexpr char kGood[] =
+    R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"BF16","shape":[],"data_offsets":[24,26]}})";
 
 TEST(SafetensorsTest, ReadsDtypesShapesAndData) {
   const std::string bytes = File(
@@ -79,11 +79,14 @@ TEST(SafetensorsTest, ReadsDtypesShapesAndData) {
 }
 
 TEST(SafetensorsTest, RefusesBrokenHeadersSayingWhatIsWrong) {
-  const auto one = [](const std::string& fields, size_t data = 4) { return Message(File("{\"t\":" + fields + "}", data)); };
+  const auto one = [](const std::string& fields, size_t data = 4) {
+    return Message(File("{\"t\":" + fields + "}", data));
+  };
   EXPECT_THAT(Message(""), HasSubstr("0 bytes long"));
   EXPECT_THAT(Message("1234567"), HasSubstr("7 bytes long"));
   EXPECT_THAT(Message(std::string(8, '\0')), HasSubstr("'{'"));
-  EXPECT_THAT(Message(std::string(8, '\xff') + "{}"), HasSubstr("header length 18446744073709551615 exceeds the limit of 100000000"));
+  EXPECT_THAT(Message(std::string(8, '\xff') + "{}"),
+              HasSubstr("header length 18446744073709551615 exceeds the limit of 100000000"));
   EXPECT_THAT(Message(std::string("\x03\0\0\0\0\0\0\0{}", 10)), HasSubstr("header length 3 exceeds the 2 bytes"));
   EXPECT_THAT(Message(File("[]", 0)), HasSubstr("'{'"));
   EXPECT_THAT(Message(File(" {}", 0)), HasSubstr("'{'"));
@@ -98,38 +101,54 @@ TEST(SafetensorsTest, RefusesBrokenHeadersSayingWhatIsWrong) {
   EXPECT_THAT(one("{}"), HasSubstr("tensor \"t\": dtype is missing"));
   EXPECT_THAT(one(R"({"dtype":"F32","data_offsets":[0,4]})"), HasSubstr("tensor \"t\": shape is missing"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[1]})"), HasSubstr("tensor \"t\": data_offsets is missing"));
-  EXPECT_THAT(one(R"({"dtype":"I64","shape":[1],"data_offsets":[0,4]})"), HasSubstr("tensor \"t\": dtype \"I64\" is not supported"));
+  EXPECT_THAT(one(R"({"dtype":"I64","shape":[1],"data_offsets":[0,4]})"),
+              HasSubstr("tensor \"t\": dtype \"I64\" is not supported"));
   EXPECT_THAT(one(R"({"dtype":1,"shape":[1],"data_offsets":[0,4]})"), HasSubstr("dtype must be text"));
-  EXPECT_THAT(one(R"({"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]})"), HasSubstr("\"dtype\" occurs twice"));
+  EXPECT_THAT(one(R"({"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]})"),
+              HasSubstr("\"dtype\" occurs twice"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1})"), HasSubstr("unknown key \"x\""));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[-1],"data_offsets":[0,4]})"), HasSubstr("shape must hold non-negative integers, not the negative number -1"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[-1],"data_offsets":[0,4]})"),
+              HasSubstr("shape must hold non-negative integers, not the negative number -1"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[1.5],"data_offsets":[0,4]})"), HasSubstr("shape must hold"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":["1"],"data_offsets":[0,4]})"), HasSubstr("shape must hold"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[[1]],"data_offsets":[0,4]})"), HasSubstr("shape must hold"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":1,"data_offsets":[0,4]})"), HasSubstr("must be arrays"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]})"), HasSubstr("more than 8 dimensions"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]})"),
+              HasSubstr("more than 8 dimensions"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0]})"), HasSubstr("must have 2 entries"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4,4]})"), HasSubstr("more than 2 entries"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,0]})"), HasSubstr("run backwards"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,-4]})"), HasSubstr("data_offsets must hold"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})"), HasSubstr("exceed the 4 bytes of data"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]})"), HasSubstr("exceed the 4 bytes"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551616]})"), HasSubstr("data_offsets must hold"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,4]})"), HasSubstr("span 4 bytes, but F32 of shape [2] needs 8"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[4611686018427387905],"data_offsets":[0,4]})"), HasSubstr("too many elements"));  // 4 x it wraps to 4
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]})"), HasSubstr("too many elements"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]})", 0), HasSubstr("too many elements"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,4]})"), HasSubstr("too many elements"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]})"),
+              HasSubstr("exceed the 4 bytes"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551616]})"),
+              HasSubstr("data_offsets must hold"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,4]})"),
+              HasSubstr("span 4 bytes, but F32 of shape [2] needs 8"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[4611686018427387905],"data_offsets":[0,4]})"),
+              HasSubstr("too many elements"));  // 4 x it wraps to 4
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]})"),
+              HasSubstr("too many elements"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]})", 0),
+              HasSubstr("too many elements"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,4]})"),
+              HasSubstr("too many elements"));
 }
 
 TEST(SafetensorsTest, RefusesDuplicatesOverlapsAndHoles) {
   const std::string f32 = R"("dtype":"F32","shape":[1],"data_offsets":)";
-  const auto two = [&](const std::string& first, const std::string& second) { return absl::StrCat("{", first, f32, "[0,4]},", second, f32); };
+  const auto two = [&](const std::string& first, const std::string& second) {
+    return absl::StrCat("{", first, f32, "[0,4]},", second, f32);
+  };
   EXPECT_THAT(Message(File(two("\"a\":{", "\"a\":{") + "[4,8]}}", 8)), HasSubstr("tensor \"a\" occurs twice"));
   EXPECT_THAT(Message(File(two("\"a\":{", "\"\\u0061\":{") + "[4,8]}}", 8)), HasSubstr("tensor \"a\" occurs twice"));
-  EXPECT_THAT(Message(File(two("\"a\":{", "\"b\":{") + "[0,4]}}", 4)), HasSubstr("inside another tensor that ends at 4"));
-  EXPECT_THAT(Message(File(two("\"a\":{", "\"b\":{") + "[2,6]}}", 6)), AllOf(HasSubstr("tensor \"b\": starts at 2"), HasSubstr("inside another")));
-  EXPECT_THAT(Message(File(two("\"a\":{", "\"b\":{") + "[6,10]}}", 10)), AllOf(HasSubstr("tensor \"b\": starts at 6"), HasSubstr("hole after 4")));
+  EXPECT_THAT(Message(File(two("\"a\":{", "\"b\":{") + "[0,4]}}", 4)),
+              HasSubstr("inside another tensor that ends at 4"));
+  EXPECT_THAT(Message(File(two("\"a\":{", "\"b\":{") + "[2,6]}}", 6)),
+              AllOf(HasSubstr("tensor \"b\": starts at 2"), HasSubstr("inside another")));
+  EXPECT_THAT(Message(File(two("\"a\":{", "\"b\":{") + "[6,10]}}", 10)),
+              AllOf(HasSubstr("tensor \"b\": starts at 6"), HasSubstr("hole after 4")));
   EXPECT_THAT(Message(File(absl::StrCat("{\"a\":{", f32, "[1,5]}}"), 5)), HasSubstr("hole after 0"));
   EXPECT_THAT(Message(File(R"({"__metadata__":{"a":"b","a":"c"}})", 0)), HasSubstr("\"a\" occurs twice"));
   EXPECT_THAT(Message(File(R"({"__metadata__":{},"__metadata__":{}})", 0)), HasSubstr("\"__metadata__\" occurs twice"));
@@ -184,7 +203,8 @@ TEST(SafetensorsTest, AnyFlippedBitLeavesTensorsInsideTheFile) {
   std::mt19937_64 random(1);
   for (int round = 0; round < 20000; ++round) {
     std::string bytes = good;
-    for (uint64_t edits = 1 + random() % 4; edits > 0; --edits) bytes[random() % (bytes.size() - 26)] = static_cast<char>(random() % 128);
+    for (uint64_t edits = 1 + random() % 4; edits > 0; --edits)
+      bytes[random() % (bytes.size() - 26)] = static_cast<char>(random() % 128);
     touch(bytes);
   }
 }
@@ -271,7 +291,8 @@ TEST(SafetensorsWriterTest, FailureNamesTheCauseAndLeavesNothingBehind) {
   EXPECT_EQ(WriteSafetensors(path, {{"\xff", at::ones({1})}}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(WriteSafetensors(path, {{"__metadata__", at::ones({1})}}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ReadBytes(path), before);
-  EXPECT_EQ(WriteSafetensors(directory + "/no/x.safetensors", {{"t", at::ones({1})}}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(WriteSafetensors(directory + "/no/x.safetensors", {{"t", at::ones({1})}}).code(),
+            absl::StatusCode::kNotFound);
   EXPECT_FALSE(WriteSafetensors(directory, {{"t", at::ones({1})}}).ok());  // a directory is in the way
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), {}), 1);
   std::filesystem::remove_all(directory);
