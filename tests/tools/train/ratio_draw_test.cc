@@ -1,0 +1,63 @@
+#include "tools/train/ratio_draw.h"
+
+#include <random>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace ration {
+namespace {
+
+ExpertSpec Spec() { return *ExpertSpec::Create({1, 2, 4}, 4); }
+Ratio R(const char* text) { return *Ratio::Parse(text, 3); }
+TrainingLadder Ladder() { return *TrainingLadder::Create(Spec(), {R("0:0:1"), R("1:0:0"), R("3:1:6")}); }
+
+TEST(TrainingLadder, GivesKnotsAndTheFractionAskedForBetweenThem) {
+  const TrainingLadder ladder = Ladder();
+  EXPECT_EQ(ladder.At(1), R("1:0:0"));
+  EXPECT_EQ(ladder.At(0.5), R("3:1:6"));
+  EXPECT_EQ(ladder.At(0.25), R("0:0:1"));
+  EXPECT_EQ(ladder.At(0.1), R("0:0:1"));
+  EXPECT_EQ(ladder.At(0.75), R("0.65:0.05:0.3"));
+  for (double fraction = 0.25; fraction <= 1; fraction += 0.05) {
+    EXPECT_NEAR(ladder.At(fraction).KvFraction(Spec()), fraction, 1e-5);
+  }
+}
+
+TEST(TrainingLadder, RefusesTwoKnotsOfOneFraction) {
+  EXPECT_FALSE(TrainingLadder::Create(Spec(), {R("0:1:0"), R("3:1:6")}).ok());
+  EXPECT_FALSE(TrainingLadder::Create(Spec(), {}).ok());
+  EXPECT_FALSE(TrainingLadder::Create(Spec(), {Ratio()}).ok());
+}
+
+TEST(DrawRatios, GivesEachKindItsShareAndCoversTheRange) {
+  RatioDrawOptions options;
+  options.full_share = 0.3;
+  options.floor_share = 0.2;
+  options.extra = {R("0:1:0")};
+  options.extra_share = 0.1;
+  std::mt19937_64 random(1);
+  const std::vector<Ratio> ratios = DrawRatios(Ladder(), options, 1000, random);
+  int full = 0, floor = 0, extra = 0, low = 0, high = 0;
+  for (const Ratio& ratio : ratios) {
+    full += ratio == R("1:0:0");
+    floor += ratio == R("0:0:1");
+    extra += ratio == R("0:1:0");
+    if (ratio == R("0:1:0") || ratio == R("1:0:0") || ratio == R("0:0:1")) continue;
+    (ratio.KvFraction(Spec()) < 0.625 ? low : high) += 1;
+  }
+  EXPECT_NEAR(full, 300, 3);
+  EXPECT_NEAR(floor, 200, 3);
+  EXPECT_NEAR(extra, 100, 3);
+  EXPECT_GT(low, 100);
+  EXPECT_GT(high, 200);
+}
+
+TEST(DrawRatios, OneKnotGivesThatRatioOnly) {
+  std::mt19937_64 random(1);
+  const TrainingLadder ladder = *TrainingLadder::Create(Spec(), {R("3:1:6")});
+  for (const Ratio& ratio : DrawRatios(ladder, {}, 9, random)) EXPECT_EQ(ratio, R("3:1:6"));
+}
+
+}  // namespace
+}  // namespace ration

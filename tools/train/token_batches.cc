@@ -1,0 +1,69 @@
+#include "tools/train/token_batches.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+
+namespace ration {
+
+absl::StatusOr<TextSplit> SplitAndEncode(absl::string_view text, const Tokenizer& tokenizer, double held_out) {
+  std::vector<absl::string_view> documents;
+  for (absl::string_view part : absl::StrSplit(text, "<|endoftext|>")) {
+    part = absl::StripAsciiWhitespace(part);
+    if (!part.empty()) documents.push_back(part);
+  }
+  if (documents.empty()) return absl::InvalidArgumentError("the text has no documents");
+  const size_t held = std::min(documents.size(), static_cast<size_t>(held_out * static_cast<double>(documents.size())));
+  std::vector<int64_t> train, rest;
+  for (size_t i = 0; i < documents.size(); ++i) {
+    RATION_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer.Encode(documents[i], /*add_special_tokens=*/true));
+    std::vector<int64_t>& into = i < documents.size() - held ? train : rest;
+    into.insert(into.end(), ids.begin(), ids.end());
+  }
+  return TextSplit{at::tensor(train, at::kLong), at::tensor(rest, at::kLong)};
+}
+
+TokenBatches::TokenBatches(at::Tensor stream, int64_t length, uint64_t seed)
+    : stream_(std::move(stream)), length_(length), random_(seed) {
+  RATION_CHECK(length_ > 0 && stream_.numel() > 2 * length_ + 1);
+  Shuffle();
+}
+
+void TokenBatches::Shuffle() {
+  starts_.clear();
+  next_ = 0;
+  for (int64_t at = static_cast<int64_t>(random_() % length_); at + length_ + 1 <= stream_.numel(); at += length_) {
+    starts_.push_back(at);
+  }
+  std::shuffle(starts_.begin(), starts_.end(), random_);
+}
+
+at::Tensor TokenBatches::Next(int64_t count) {
+  std::vector<at::Tensor> rows;
+  for (int64_t i = 0; i < count; ++i) {
+    if (next_ == starts_.size()) Shuffle();
+    rows.push_back(stream_.narrow(0, starts_[next_++], length_ + 1));
+  }
+  taken_ += count;
+  return at::stack(rows);
+}
+
+double TokenBatches::epochs() const {
+  return static_cast<double>(taken_ * length_) / static_cast<double>(stream_.numel());
+}
+
+at::Tensor Consecutive(const at::Tensor& stream, int64_t length, int64_t limit) {
+  std::vector<at::Tensor> rows;
+  for (int64_t at = 0; at + length + 1 <= stream.numel(); at += length) {
+    if (limit > 0 && static_cast<int64_t>(rows.size()) == limit) break;
+    rows.push_back(stream.narrow(0, at, length + 1));
+  }
+  return rows.empty() ? at::empty({0, length + 1}, at::kLong) : at::stack(rows);
+}
+
+}  // namespace ration
