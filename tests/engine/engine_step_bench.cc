@@ -38,7 +38,7 @@ void BM_EngineStep(benchmark::State& state) {
   EngineHarness harness(Options());
   NullSink sink;
   for (int64_t i = 0; i < state.range(0); ++i) {
-    RATION_CHECK(harness.engine().Submit(harness.Request(absl::StrCat("r", i), 8, 8000000), &sink).ok());
+    RATION_CHECK(harness.engine().Submit(harness.Request(absl::StrCat("r", i), 8, 2000000), &sink).ok());
   }
   harness.engine().Step();
   for (auto unused : state) benchmark::DoNotOptimize(harness.engine().Step());
