@@ -9,7 +9,8 @@
 
 namespace ration {
 
-AddedTokenMatcher::AddedTokenMatcher(std::vector<Pattern> patterns) : patterns_(std::move(patterns)), pattern_at_node_(1, -1) {
+AddedTokenMatcher::AddedTokenMatcher(std::vector<Pattern> patterns)
+    : patterns_(std::move(patterns)), pattern_at_node_(1, -1) {
   for (size_t i = 0; i < patterns_.size(); ++i) {
     const std::string& text = patterns_[i].text;
     if (text.empty()) continue;
@@ -51,8 +52,9 @@ void AddedTokenMatcher::Split(absl::string_view text, std::vector<Piece>& pieces
     size_t end = position + found.length;
     position = end;  // also when the match does not count
     const absl::string_view before = text.substr(0, begin), after = text.substr(end);
-    if (token.single_word && ((!before.empty() && IsWordCharacter(FirstCodePoint(before.substr(LastCharOffset(before))))) ||
-                              (!after.empty() && IsWordCharacter(FirstCodePoint(after))))) {
+    if (token.single_word &&
+        ((!before.empty() && IsWordCharacter(FirstCodePoint(before.substr(LastCharOffset(before))))) ||
+         (!after.empty() && IsWordCharacter(FirstCodePoint(after))))) {
       continue;
     }
     if (token.lstrip) begin = StripTrailingWhiteSpace(before).size();

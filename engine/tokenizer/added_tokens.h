@@ -17,7 +17,7 @@ struct AddedToken {
   int32_t id = 0;
   std::string content;       // not empty
   bool special = false;      // left out by Decode with skip_special_tokens
-  bool normalized = false;   // its normalised content is looked for in the normalised text, else its content in the raw text
+  bool normalized = false;   // normalised content is looked for in normalised text; else content in raw text
   bool single_word = false;  // not next to a word character
   bool lstrip = false;       // takes the white space before it along
   bool rstrip = false;       // ... and after it
@@ -36,8 +36,8 @@ class AddedTokenMatcher {
 
   explicit AddedTokenMatcher(std::vector<Pattern> patterns);
 
-  // Cuts `text` (valid UTF-8) into tokens and the text between them, in order; no piece is empty text. From the left, the
-  // longest pattern first. Appends to `pieces`, which view `text`.
+  // Cuts `text` (valid UTF-8) into tokens and the text between them, in order; no piece is empty text. From the left,
+  // the longest pattern first. Appends to `pieces`, which view `text`.
   void Split(absl::string_view text, std::vector<Piece>& pieces) const;
 
  private:

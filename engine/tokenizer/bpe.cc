@@ -13,9 +13,9 @@ namespace {
 
 // A symbol of the word under way, in a doubly linked list over the positions.
 struct Symbol {
-  int32_t id;     // -1: joined into a symbol on its left
-  int32_t prev;   // -1: first
-  int32_t next;   // -1: last
+  int32_t id;    // -1: joined into a symbol on its left
+  int32_t prev;  // -1: first
+  int32_t next;  // -1: last
 };
 
 // A pair that could be joined when it was queued; it may have gone since.
@@ -59,8 +59,8 @@ void BpeModel::Encode(absl::string_view word, std::vector<int32_t>& ids) const {
 }
 
 void BpeModel::AppendCharacters(absl::string_view word, std::vector<int32_t>& symbols) const {
-  // An unknown is written only when the next known character or the end comes. Bytes in between do not flush it: so does the
-  // original, and the order matters to what merges.
+  // An unknown is written only when the next known character or the end comes. Bytes in between do not flush it: so
+  // does the original, and the order matters to what merges.
   int64_t pending_unknowns = 0;
   const auto flush = [&] {
     symbols.insert(symbols.end(), static_cast<size_t>(pending_unknowns), options_.unk_id);
@@ -74,9 +74,8 @@ void BpeModel::AppendCharacters(absl::string_view word, std::vector<int32_t>& sy
       symbols.push_back(id);
       continue;
     }
-    if (options_.byte_fallback && std::all_of(character.begin(), character.end(), [&](char c) {
-          return byte_ids_[static_cast<unsigned char>(c)] >= 0;
-        })) {
+    if (options_.byte_fallback && std::all_of(character.begin(), character.end(),
+                                              [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; })) {
       for (char c : character) symbols.push_back(byte_ids_[static_cast<unsigned char>(c)]);
       continue;
     }
@@ -104,7 +103,8 @@ void BpeModel::MergeSymbols(const std::vector<int32_t>& symbols, std::vector<int
   std::vector<Candidate> heap;
   heap.reserve(symbols.size());
   for (int32_t i = 0; i + 1 < count; ++i) {
-    if (const auto rule = rule_of(i, i + 1); rule != rules_.end()) heap.push_back({rule->second.rank, i, rule->second.merged});
+    if (const auto rule = rule_of(i, i + 1); rule != rules_.end())
+      heap.push_back({rule->second.rank, i, rule->second.merged});
   }
   std::make_heap(heap.begin(), heap.end(), ComesLater());
   const auto push = [&](int32_t left, int32_t right) {

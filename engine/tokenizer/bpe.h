@@ -24,7 +24,7 @@ class BpeModel {
   };
   struct Options {
     int32_t unk_id = -1;         // -1: characters that nothing covers are dropped
-    bool byte_fallback = false;  // a character without a token becomes its bytes' tokens, if the vocabulary has all of them
+    bool byte_fallback = false;  // a character without a token becomes its bytes' tokens, if there are all of them
     bool fuse_unk = false;       // neighbouring unknown characters give one unk
     bool ignore_merges = false;  // a word that is a token is that token, whatever the merges say
   };
@@ -32,8 +32,8 @@ class BpeModel {
   // `merges` in order of rank; of equal pairs the last counts. REQUIRES: every id is in `vocabulary`.
   BpeModel(Vocabulary vocabulary, const std::vector<Merge>& merges, const Options& options);
 
-  // Appends the ids of `word` (valid UTF-8, fewer than 2^31 bytes): its characters, joined pair by pair, lowest rank first,
-  // leftmost first among equals.
+  // Appends the ids of `word` (valid UTF-8, fewer than 2^31 bytes): its characters, joined pair by pair, lowest rank
+  // first, leftmost first among equals.
   void Encode(absl::string_view word, std::vector<int32_t>& ids) const;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }

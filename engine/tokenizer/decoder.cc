@@ -2,6 +2,7 @@
 #include "engine/tokenizer/decoder.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"

@@ -1,4 +1,5 @@
-// tokenizer.json's "decoder": from tokens to text, token by token, so that a stream and a whole decode are the same code.
+// tokenizer.json's "decoder": from tokens to text, token by token, so that a stream and a whole decode are the same
+// code.
 // Layer: engine/tokenizer. Thread-compatible; copyable. Reading the file is tokenizer_json's work.
 #ifndef RATION_ENGINE_TOKENIZER_DECODER_H_
 #define RATION_ENGINE_TOKENIZER_DECODER_H_
@@ -17,9 +18,9 @@ struct DecoderStep {
     kReplace,       // in each token, every `pattern` (not empty) becomes `content`
     kByteFallback,  // a run of tokens "<0xNN>" becomes one token if its bytes are valid UTF-8, else one U+FFFD for each
     kFuse,          // all tokens become one
-    kStrip,         // from each token, up to `start` times `content` (one character) at its beginning, `stop` times at its end
-    kMetaspace,     // `content` (one character) becomes a space; in the first token, with `drop_in_first`, nothing
-    kJoin,          // `content` between the tokens (a file without a decoder joins with spaces)
+    kStrip,  // from each token, up to `start` times `content` (one character) at its beginning, `stop` times at its end
+    kMetaspace,  // `content` (one character) becomes a space; in the first token, with `drop_in_first`, nothing
+    kJoin,       // `content` between the tokens (a file without a decoder joins with spaces)
   };
   Kind kind = Kind::kFuse;
   std::string pattern;
@@ -46,14 +47,14 @@ class DecoderChain {
     bool ends;    // this is the token's end
   };
   struct State {
-    std::string pending;      // kReplace: a beginning of `pattern`; kByteFallback: the bytes of the run
-    size_t char_begin = 0;    // kByteFallback: where the unfinished last character of `pending` begins
-    bool broken = false;      // kByteFallback: the run is invalid, its bytes are out
-    bool started = false;     // kFuse, kMetaspace, kJoin: there was a token
-    bool in_first = false;    // kMetaspace
-    bool at_front = false;    // kStrip: only stripped characters so far
-    int64_t front = 0;        // kStrip: characters stripped from the front
-    int64_t held = 0;         // kStrip: times `content` at the end, not yet given out
+    std::string pending;    // kReplace: a beginning of `pattern`; kByteFallback: the bytes of the run
+    size_t char_begin = 0;  // kByteFallback: where the unfinished last character of `pending` begins
+    bool broken = false;    // kByteFallback: the run is invalid, its bytes are out
+    bool started = false;   // kFuse, kMetaspace, kJoin: there was a token
+    bool in_first = false;  // kMetaspace
+    bool at_front = false;  // kStrip: only stripped characters so far
+    int64_t front = 0;      // kStrip: characters stripped from the front
+    int64_t held = 0;       // kStrip: times `content` at the end, not yet given out
   };
 
   void Emit(size_t step, Part part, std::string& text);

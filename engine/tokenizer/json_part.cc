@@ -11,7 +11,9 @@ std::string JsonPart::Message(absl::string_view what) const {
   return path_.empty() ? absl::StrCat(file_, ": ", what) : absl::StrCat(file_, ": ", path_, ": ", what);
 }
 
-absl::Status JsonPart::InvalidArgument(absl::string_view what) const { return absl::InvalidArgumentError(Message(what)); }
+absl::Status JsonPart::InvalidArgument(absl::string_view what) const {
+  return absl::InvalidArgumentError(Message(what));
+}
 
 absl::Status JsonPart::Unimplemented(absl::string_view what) const { return absl::UnimplementedError(Message(what)); }
 
@@ -35,11 +37,11 @@ JsonPart JsonPart::Element(size_t index) const {
 
 absl::Status JsonPart::ExpectObject() const {
   if (value_->is_object()) return absl::OkStatus();
-  return InvalidArgument(absl::StrCat("must be an object, not a ", value_->type_name()));
+  return InvalidArgument(absl::StrCat("must be an object, not ", value_->type_name()));
 }
 
 absl::Status JsonPart::ExpectArray(size_t max_size) const {
-  if (!value_->is_array()) return InvalidArgument(absl::StrCat("must be an array, not a ", value_->type_name()));
+  if (!value_->is_array()) return InvalidArgument(absl::StrCat("must be an array, not ", value_->type_name()));
   if (value_->size() > max_size) {
     return InvalidArgument(absl::StrCat("has ", value_->size(), " elements; the limit is ", max_size));
   }
@@ -47,13 +49,14 @@ absl::Status JsonPart::ExpectArray(size_t max_size) const {
 }
 
 absl::StatusOr<std::string> JsonPart::String() const {
-  if (!value_->is_string()) return InvalidArgument(absl::StrCat("must be a string, not a ", value_->type_name()));
+  if (!value_->is_string()) return InvalidArgument(absl::StrCat("must be a string, not ", value_->type_name()));
   return value_->get_ref<const std::string&>();
 }
 
 absl::StatusOr<int64_t> JsonPart::Int(int64_t min, int64_t max) const {
   if (!value_->is_number_integer()) {
-    return InvalidArgument(absl::StrCat("must be an integer, not a ", value_->is_number() ? "fraction" : value_->type_name()));
+    return InvalidArgument(
+        absl::StrCat("must be an integer, not ", value_->is_number() ? "fraction" : value_->type_name()));
   }
   const bool huge = value_->is_number_unsigned() && value_->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
   const int64_t number = huge ? INT64_MAX : value_->get<int64_t>();
@@ -68,7 +71,7 @@ absl::StatusOr<bool> JsonPart::BoolMember(absl::string_view name, bool default_v
   const std::optional<JsonPart> member = OptionalMember(name);
   if (!member.has_value()) return default_value;
   if (!member->value_->is_boolean()) {
-    return member->InvalidArgument(absl::StrCat("must be true or false, not a ", member->value_->type_name()));
+    return member->InvalidArgument(absl::StrCat("must be true or false, not ", member->value_->type_name()));
   }
   return member->value_->get<bool>();
 }

@@ -1,6 +1,6 @@
 // tokenizer.json's "pre_tokenizer": cuts normalised text into words; the model never merges across a word's edge.
-// Layer: engine/tokenizer. Immutable; thread-safe. This is the seam for other kinds (regex splits, byte level): implement
-// PreTokenizer and name the type in tokenizer_json.cc.
+// Layer: engine/tokenizer. Immutable; thread-safe. This is the seam for other kinds (regex splits, byte level):
+// implement PreTokenizer and name the type in tokenizer_json.cc.
 #ifndef RATION_ENGINE_TOKENIZER_PRE_TOKENIZER_H_
 #define RATION_ENGINE_TOKENIZER_PRE_TOKENIZER_H_
 

@@ -1,4 +1,5 @@
-// See tokenizer.h. Puts the parts of tokenizer.json together: added tokens, normaliser, words, model, template; decoder.
+// See tokenizer.h. Puts the parts of tokenizer.json together: added tokens, normaliser, words, model,
+// template; decoder.
 #include "engine/tokenizer/tokenizer.h"
 
 #include <algorithm>
@@ -21,7 +22,7 @@
 namespace ration {
 namespace {
 
-// Positions inside a word are 32-bit, and a normaliser may lengthen the text.
+// Positions inside a word are 32-bit, and a normaliser may lengthen the text kMaxReplacementGrowth times.
 constexpr size_t kMaxTextBytes = 16 << 20;
 
 std::vector<AddedTokenMatcher::Pattern> Patterns(const TokenizerSpec& spec, bool normalized) {
@@ -56,7 +57,8 @@ class JsonTokenizer final : public Tokenizer {
 
   absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text, bool add_special_tokens) const override {
     if (text.size() > kMaxTextBytes) {
-      return absl::InvalidArgumentError(absl::StrCat("text: has ", text.size(), " bytes; the limit is ", kMaxTextBytes));
+      return absl::InvalidArgumentError(
+          absl::StrCat("text: has ", text.size(), " bytes; the limit is ", kMaxTextBytes));
     }
     if (const size_t offset = FindInvalidUtf8(text); offset != absl::string_view::npos) {
       return absl::InvalidArgumentError(absl::StrCat("text: not valid UTF-8 at byte ", offset, " of ", text.size()));
@@ -83,7 +85,8 @@ class JsonTokenizer final : public Tokenizer {
     std::string text;
     for (size_t i = 0; i < ids.size(); ++i) {
       if (ids[i] < 0 || ids[i] >= vocab_size()) {
-        return absl::InvalidArgumentError(absl::StrCat("token_ids[", i, "]: must be in [0, ", vocab_size() - 1, "], not ", ids[i]));
+        return absl::InvalidArgumentError(
+            absl::StrCat("token_ids[", i, "]: must be in [0, ", vocab_size() - 1, "], not ", ids[i]));
       }
       PushToken(ids[i], skip_special_tokens, chain, text);
     }
@@ -108,7 +111,9 @@ class JsonTokenizer final : public Tokenizer {
     return tokens_[static_cast<size_t>(id)].value_or(absl::string_view());
   }
 
-  bool IsSpecial(int32_t id) const override { return id >= 0 && id < vocab_size() && special_[static_cast<size_t>(id)]; }
+  bool IsSpecial(int32_t id) const override {
+    return id >= 0 && id < vocab_size() && special_[static_cast<size_t>(id)];
+  }
 
  private:
   class Stream final : public DecodeStream {
@@ -150,8 +155,8 @@ class JsonTokenizer final : public Tokenizer {
   }
 
   const TokenizerSpec spec_;
-  const AddedTokenMatcher raw_matcher_;         // over the text as it came
-  const AddedTokenMatcher normalized_matcher_;  // over normalised text
+  const AddedTokenMatcher raw_matcher_;                   // over the text as it came
+  const AddedTokenMatcher normalized_matcher_;            // over normalised text
   std::vector<std::optional<absl::string_view>> tokens_;  // by id; views of spec_
   std::vector<bool> special_;
   absl::flat_hash_map<absl::string_view, int32_t> added_ids_;

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/quote.h"
@@ -25,7 +26,8 @@ constexpr char kFileName[] = "tokenizer.json";
 absl::Status CheckDensity(const JsonPart& part, int64_t size, size_t tokens) {
   const int64_t limit = 2 * static_cast<int64_t>(tokens) + 1024;
   if (size <= limit) return absl::OkStatus();
-  return part.InvalidArgument(absl::StrCat("id ", size - 1, " is too high for ", tokens, " tokens; the limit is ", limit - 1));
+  return part.InvalidArgument(
+      absl::StrCat("id ", size - 1, " is too high for ", tokens, " tokens; the limit is ", limit - 1));
 }
 
 absl::StatusOr<Vocabulary> ParseVocabulary(const JsonPart& model) {
@@ -101,7 +103,8 @@ absl::StatusOr<BpeModel> ParseModel(const JsonPart& root) {
   // The oldest files do not name the type; merges mean BPE.
   if (const std::optional<JsonPart> type = model.OptionalMember("type"); type.has_value()) {
     RATION_ASSIGN_OR_RETURN(const std::string name, type->String());
-    if (name != "BPE") return type->Unimplemented(absl::StrCat("model type ", Quoted(name), " is not supported; BPE is"));
+    if (name != "BPE")
+      return type->Unimplemented(absl::StrCat("model type ", Quoted(name), " is not supported; BPE is"));
   }
   for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const std::optional<JsonPart> affix = model.OptionalMember(name);
@@ -151,7 +154,8 @@ absl::StatusOr<AddedToken> ParseAddedToken(const JsonPart& part, const Vocabular
         absl::StrCat(token.id, " is not the id of ", Quoted(token.content), " in model.vocab, which is ", model_id));
   }
   if (model_id < 0 && vocabulary.Contains(token.id)) {
-    return id.InvalidArgument(absl::StrCat(token.id, " is the id of ", Quoted(vocabulary.Token(token.id)), " in model.vocab"));
+    return id.InvalidArgument(
+        absl::StrCat(token.id, " is the id of ", Quoted(vocabulary.Token(token.id)), " in model.vocab"));
   }
   return token;
 }
@@ -237,8 +241,9 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerJson(absl::string_view text) {
   RATION_ASSIGN_OR_RETURN(std::vector<DecoderStep> decoder, ParseDecoder(root));
   RATION_ASSIGN_OR_RETURN(BpeModel model, ParseModel(root));
   RATION_ASSIGN_OR_RETURN(std::vector<AddedToken> added_tokens, ParseAddedTokens(root, model.vocabulary()));
-  TokenizerSpec spec = {std::move(added_tokens), std::move(normalizer), std::move(pre_tokenizer), std::move(model),
-                        {},                      {},                    std::move(decoder)};
+  TokenizerSpec spec = {
+      std::move(added_tokens), std::move(normalizer), std::move(pre_tokenizer), std::move(model), {}, {},
+      std::move(decoder)};
   RATION_RETURN_IF_ERROR(ParsePostProcessor(root, spec));
   return spec;
 }

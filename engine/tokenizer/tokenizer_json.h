@@ -1,7 +1,8 @@
 // Reads tokenizer.json and checks all of it: what comes out can be used without further checks.
 // Layer: engine/tokenizer. Pure function; thread-safe. What the parts do is in the headers they come from.
 //
-// "truncation" and "padding" are ignored: limits belong to the request. Unknown members are ignored, unknown types refused.
+// "truncation" and "padding" are ignored: limits belong to the request. Unknown members are ignored, unknown types
+// refused.
 #ifndef RATION_ENGINE_TOKENIZER_TOKENIZER_JSON_H_
 #define RATION_ENGINE_TOKENIZER_TOKENIZER_JSON_H_
 
@@ -25,7 +26,8 @@ inline constexpr size_t kMaxTokenizerJsonBytes = size_t{512} << 20;
 inline constexpr int32_t kMaxVocabSize = 1 << 24;
 inline constexpr size_t kMaxTokenBytes = 64 << 10;
 inline constexpr size_t kMaxChainSteps = 64;
-// A chain of replacements may make a text this many times longer at most, so that no file turns a small text into gigabytes.
+// A chain of replacements may make a text this many times longer at most, so that no file turns a small text into
+// gigabytes.
 inline constexpr int64_t kMaxReplacementGrowth = 64;
 
 struct TokenizerSpec {

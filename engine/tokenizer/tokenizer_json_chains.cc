@@ -40,7 +40,8 @@ absl::Status UnknownType(const JsonPart& part, absl::string_view chain, absl::st
   return part.Unimplemented(absl::StrCat(chain, " type ", Quoted(type), " is not supported"));
 }
 
-// Calls `step` with every part that is not itself a Sequence, in order; `list` is the member that holds a Sequence's parts.
+// Calls `step` with every part that is not itself a Sequence, in order; `list` is the member that holds a Sequence's
+// parts.
 absl::Status ForEachStep(const JsonPart& part, absl::string_view list, size_t& steps,
                          absl::FunctionRef<absl::Status(const JsonPart&, absl::string_view type)> step) {
   RATION_ASSIGN_OR_RETURN(const std::string type, StringMember(part, "type", kMaxTokenBytes));
@@ -50,7 +51,8 @@ absl::Status ForEachStep(const JsonPart& part, absl::string_view list, size_t& s
   }
   RATION_ASSIGN_OR_RETURN(const JsonPart parts, part.Member(list));
   RATION_RETURN_IF_ERROR(parts.ExpectArray(kMaxChainSteps));
-  for (size_t i = 0; i < parts.value().size(); ++i) RATION_RETURN_IF_ERROR(ForEachStep(parts.Element(i), list, steps, step));
+  for (size_t i = 0; i < parts.value().size(); ++i)
+    RATION_RETURN_IF_ERROR(ForEachStep(parts.Element(i), list, steps, step));
   return absl::OkStatus();
 }
 
@@ -68,7 +70,8 @@ absl::StatusOr<std::string> ParsePattern(const JsonPart& part) {
 
 // Multiplies `growth` by how much longer a replacement can make a text.
 absl::Status LimitGrowth(const JsonPart& part, size_t pattern_bytes, size_t content_bytes, int64_t& growth) {
-  if (content_bytes > pattern_bytes) growth *= static_cast<int64_t>((content_bytes + pattern_bytes - 1) / pattern_bytes);
+  if (content_bytes > pattern_bytes)
+    growth *= static_cast<int64_t>((content_bytes + pattern_bytes - 1) / pattern_bytes);
   if (growth <= kMaxReplacementGrowth) return absl::OkStatus();
   return part.InvalidArgument(
       absl::StrCat("with this step a text may grow ", growth, " times longer; the limit is ", kMaxReplacementGrowth));
@@ -121,7 +124,8 @@ absl::StatusOr<MetaspacePreTokenizer::Prepend> ParsePrependScheme(const JsonPart
   return scheme->InvalidArgument(absl::StrCat("must be always, first or never, not ", Quoted(name)));
 }
 
-absl::StatusOr<DecoderStep> ParseDecoderStep(const JsonPart& part, absl::string_view type, bool fused, int64_t& growth) {
+absl::StatusOr<DecoderStep> ParseDecoderStep(const JsonPart& part, absl::string_view type, bool fused,
+                                             int64_t& growth) {
   using Kind = DecoderStep::Kind;
   DecoderStep step;
   if (type == "Replace") {
@@ -160,11 +164,12 @@ absl::StatusOr<std::vector<NormalizerStep>> ParseNormalizer(const JsonPart& root
   if (!normalizer.has_value()) return steps;
   int64_t growth = 1;
   size_t count = 0;
-  RATION_RETURN_IF_ERROR(ForEachStep(*normalizer, "normalizers", count, [&](const JsonPart& part, absl::string_view type) {
-    absl::StatusOr<NormalizerStep> step = ParseNormalizerStep(part, type, growth);
-    if (step.ok()) steps.push_back(*std::move(step));
-    return step.status();
-  }));
+  RATION_RETURN_IF_ERROR(
+      ForEachStep(*normalizer, "normalizers", count, [&](const JsonPart& part, absl::string_view type) {
+        absl::StatusOr<NormalizerStep> step = ParseNormalizerStep(part, type, growth);
+        if (step.ok()) steps.push_back(*std::move(step));
+        return step.status();
+      }));
   return steps;
 }
 

@@ -1,5 +1,5 @@
-// The parts of tokenizer.json that are chains of steps: normalizer, pre_tokenizer, decoder. Used by tokenizer_json.cc alone.
-// Layer: engine/tokenizer. Pure functions; thread-safe.
+// The parts of tokenizer.json that are chains of steps: normalizer, pre_tokenizer, decoder. Used by tokenizer_json.cc
+// alone. Layer: engine/tokenizer. Pure functions; thread-safe.
 #ifndef RATION_ENGINE_TOKENIZER_TOKENIZER_JSON_CHAINS_H_
 #define RATION_ENGINE_TOKENIZER_TOKENIZER_JSON_CHAINS_H_
 

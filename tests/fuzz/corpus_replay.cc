@@ -1,5 +1,5 @@
-// The main() of a fuzz target built without libFuzzer: runs every file of the folders named on the command line through it
-// once. A crash or a failed check ends the program; so does an empty folder, which would test nothing.
+// The main() of a fuzz target built without libFuzzer: runs every file of the folders named on the command line through
+// it once. A crash or a failed check ends the program; so does an empty folder, which would test nothing.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

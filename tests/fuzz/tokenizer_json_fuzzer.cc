@@ -1,5 +1,5 @@
-// Any bytes as a tokenizer.json: refused with a message, or a tokenizer that keeps its promises on any text and any ids.
-// The input is the file; after a NUL, which JSON cannot hold, comes a text to encode.
+// Any bytes as a tokenizer.json: refused with a message, or a tokenizer that keeps its promises on any text and any
+// ids. The input is the file; after a NUL, which JSON cannot hold, comes a text to encode.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -16,7 +16,8 @@
 namespace ration {
 namespace {
 
-constexpr char kText[] = "Once upon a time,  \xE2\x96\x81there <s>was</s> \xC3\xA9\xF0\x9F\x98\x80\n<unk> AaBb \xEF\xAC\x81";
+constexpr char kText[] =
+    "Once upon a time,  \xE2\x96\x81there <s>was</s> \xC3\xA9\xF0\x9F\x98\x80\n<unk> AaBb \xEF\xAC\x81";
 
 // Streams say what whole decodes say, in whole characters.
 void CheckDecode(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
@@ -61,7 +62,8 @@ void Run(absl::string_view input) {
 
   std::vector<int32_t> ids;  // in an order that no text gives
   for (size_t i = 0; i < input.size() && i < 512; ++i) {
-    ids.push_back(static_cast<int32_t>((static_cast<unsigned char>(input[i]) * 7919u + i) % static_cast<unsigned>(tokenizer.vocab_size())));
+    ids.push_back(static_cast<int32_t>((static_cast<unsigned char>(input[i]) * 7919u + i) %
+                                       static_cast<unsigned>(tokenizer.vocab_size())));
   }
   CheckDecode(tokenizer, ids);
   for (int32_t id = 0; id < tokenizer.vocab_size() && id < 512; ++id) {

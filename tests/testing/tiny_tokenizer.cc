@@ -18,16 +18,49 @@ using Merge = std::pair<const char*, const char*>;
 
 // In order of rank. Every left and right part is a character or the result of an earlier line.
 constexpr Merge kMerges[] = {
-    {"h", "e"},      {"\u2581", "t"},  {"\u2581", "a"},   {"i", "n"},      {"r", "e"},       {"o", "n"},     {"n", "d"},
-    {"\u2581t", "he"}, {"e", "r"},     {"\u2581", "s"},   {"\u2581", "w"}, {"o", "u"},       {"\u2581", "o"}, {"i", "t"},
-    {"e", "d"},      {"a", "r"},       {"in", "g"},       {"\u2581a", "nd"}, {"l", "l"},     {"\u2581", "h"}, {"\u2581", "b"},
-    {"e", "n"},      {"a", "t"},       {"\u2581", "c"},   {"\u2581", "l"}, {"o", "m"},       {"\u2581", "f"}, {"\u2581t", "o"},
-    {"o", "r"},      {"\u2581", "he"}, {"\u2581w", "a"},  {"\u2581wa", "s"}, {"\u2581", "on"}, {"c", "e"},    {"\u2581on", "ce"},
-    {"\u2581", "\u2581"}, {"\u2581\u2581", "\u2581\u2581"}, {"l", "d"},  {"or", "ld"},      {"\u2581w", "orld"},
+    {"h", "e"},
+    {"\u2581", "t"},
+    {"\u2581", "a"},
+    {"i", "n"},
+    {"r", "e"},
+    {"o", "n"},
+    {"n", "d"},
+    {"\u2581t", "he"},
+    {"e", "r"},
+    {"\u2581", "s"},
+    {"\u2581", "w"},
+    {"o", "u"},
+    {"\u2581", "o"},
+    {"i", "t"},
+    {"e", "d"},
+    {"a", "r"},
+    {"in", "g"},
+    {"\u2581a", "nd"},
+    {"l", "l"},
+    {"\u2581", "h"},
+    {"\u2581", "b"},
+    {"e", "n"},
+    {"a", "t"},
+    {"\u2581", "c"},
+    {"\u2581", "l"},
+    {"o", "m"},
+    {"\u2581", "f"},
+    {"\u2581t", "o"},
+    {"o", "r"},
+    {"\u2581", "he"},
+    {"\u2581w", "a"},
+    {"\u2581wa", "s"},
+    {"\u2581", "on"},
+    {"c", "e"},
+    {"\u2581on", "ce"},
+    {"\u2581", "\u2581"},
+    {"\u2581\u2581", "\u2581\u2581"},
+    {"l", "d"},
+    {"or", "ld"},
+    {"\u2581w", "orld"},
 };
 
-constexpr char kCharacters[] =
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?;:'-\n";
+constexpr char kCharacters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?;:'-\n";
 
 // The characters used here that JSON must escape.
 std::string JsonString(absl::string_view text) {
@@ -70,8 +103,8 @@ std::string TinyTokenizerJson(int32_t pad_vocab_to) {
   std::vector<std::string> merges;
   for (const Merge& merge : kMerges) merges.push_back(JsonString(absl::StrCat(merge.first, " ", merge.second)));
   return absl::StrCat(
-      R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [)", SpecialToken(kTinyUnkId, "<unk>"), ", ",
-      SpecialToken(kTinyBosId, "<s>"), ", ", SpecialToken(kTinyEosId, "</s>"),
+      R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [)", SpecialToken(kTinyUnkId, "<unk>"),
+      ", ", SpecialToken(kTinyBosId, "<s>"), ", ", SpecialToken(kTinyEosId, "</s>"),
       R"(], "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, )"
       R"({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}, "pre_tokenizer": null, )"
       R"("post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, )"

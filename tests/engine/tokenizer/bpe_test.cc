@@ -22,7 +22,8 @@ using Tokens = std::vector<std::string>;
 
 class Fixture {
  public:
-  Fixture(const Tokens& tokens, const std::vector<std::pair<std::string, std::string>>& merges, BpeModel::Options options = {})
+  Fixture(const Tokens& tokens, const std::vector<std::pair<std::string, std::string>>& merges,
+          BpeModel::Options options = {})
       : model_(Make(tokens, merges, options)) {}
 
   Tokens Encode(const std::string& word) const {

@@ -28,8 +28,9 @@ std::string Shared() {
   return shared == nullptr ? "" : shared;
 }
 
-#define SKIP_WITHOUT_SHARED() \
-  if (Shared().empty()) GTEST_SKIP() << "RATION_SHARED is not set: nothing was compared with Hugging Face's tokenizers"
+#define SKIP_WITHOUT_SHARED()                                                                                 \
+  if (Shared().empty()) GTEST_SKIP() << "RATION_SHARED is not set: nothing was compared with Hugging Face's " \
+                                        "tokenizers"
 
 Json ReadJson(const std::string& path) {
   std::ifstream file(path);
@@ -134,7 +135,8 @@ TEST(TokenizerGoldenTest, StoryModelsTokeniseTheirPrompt) {
 
 TEST(TokenizerGoldenTest, ByteLevelTokenizersAreRefusedByName) {
   SKIP_WITHOUT_SHARED();
-  for (const char* directory : {"/golden/logits/llama3-tiny/fp32", "/golden/logits/opt-tiny/fp32", "/golden/tokenizers/gpt2"}) {
+  for (const char* directory :
+       {"/golden/logits/llama3-tiny/fp32", "/golden/logits/opt-tiny/fp32", "/golden/tokenizers/gpt2"}) {
     const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = LoadTokenizer(Shared() + directory);
     EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kUnimplemented);
     EXPECT_NE(tokenizer.status().message().find("pre_tokenizer type \""), std::string::npos) << tokenizer.status();

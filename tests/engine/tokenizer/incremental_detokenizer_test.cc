@@ -47,7 +47,8 @@ std::string Join(const std::vector<std::string>& pieces) {
   return text;
 }
 
-// The definition in the header: Decode of both less the whole characters it shares with the beginning of Decode(prompt).
+// The definition in the header: Decode of both less the whole characters it shares with the beginning of
+// Decode(prompt).
 std::string Expected(const Tokenizer& tokenizer, const Ids& prompt, const Ids& generated, bool skip) {
   const std::string before = tokenizer.Decode(prompt, skip).value();
   const std::string all = tokenizer.Decode(Joined(prompt, generated), skip).value();
@@ -127,7 +128,8 @@ std::vector<std::unique_ptr<Tokenizer>> Tokenizers() {
     return nlohmann::json{{"type", "Replace"}, {"pattern", {{"String", pattern}}}, {"content", content}};
   };
   const auto metaspace = [](const char* scheme) {
-    return nlohmann::json{{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", scheme}, {"split", true}};
+    return nlohmann::json{
+        {"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", scheme}, {"split", true}};
   };
   for (const nlohmann::json& decoders : {
            nlohmann::json{byte_fallback, fuse, replace("he", "\u00e9"), strip("e", 2, 2)},
@@ -147,7 +149,8 @@ std::vector<std::unique_ptr<Tokenizer>> Tokenizers() {
 }
 
 Ids RandomIds(const Tokenizer& tokenizer, std::mt19937& random) {
-  static const char* const kCharacters[] = {"\u00e9", "\u20ac", "\U0001F600", "\xE2\x82", "\x80", "\xF0\x9F", "\xED\xA0\x80", "a"};
+  static const char* const kCharacters[] = {"\u00e9", "\u20ac",   "\U0001F600",   "\xE2\x82",
+                                            "\x80",   "\xF0\x9F", "\xED\xA0\x80", "a"};
   Ids ids;
   for (size_t n = random() % 12; n > 0; --n) {
     switch (random() % 4) {
@@ -161,8 +164,9 @@ Ids RandomIds(const Tokenizer& tokenizer, std::mt19937& random) {
         ids.push_back(kTinyFirstCharacterId);  // U+2581, the one that the chains treat specially
         break;
       default:
-        ids.push_back(kTinyFirstCharacterId + static_cast<int32_t>(
-            random() % static_cast<unsigned>(tokenizer.vocab_size() - kTinyFirstCharacterId)));
+        ids.push_back(
+            kTinyFirstCharacterId +
+            static_cast<int32_t>(random() % static_cast<unsigned>(tokenizer.vocab_size() - kTinyFirstCharacterId)));
     }
   }
   return ids;

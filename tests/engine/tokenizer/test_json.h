@@ -21,7 +21,9 @@ inline nlohmann::json BpeJson(const std::vector<std::string>& tokens, const std:
   return {{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}}};
 }
 
-inline absl::StatusOr<std::unique_ptr<Tokenizer>> Parse(const nlohmann::json& json) { return ParseTokenizer(json.dump()); }
+inline absl::StatusOr<std::unique_ptr<Tokenizer>> Parse(const nlohmann::json& json) {
+  return ParseTokenizer(json.dump());
+}
 
 inline std::unique_ptr<Tokenizer> MustParse(const nlohmann::json& json) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Parse(json);

@@ -54,12 +54,15 @@ TEST(TokenizerJsonTest, TheTinyTokenizerIsAccepted) {
 TEST(TokenizerJsonTest, ModelIsChecked) {
   ExpectRefused({
       {[](Json& j) { j.erase("model"); }, kInvalid, "\"model\" is missing"},
-      {[](Json& j) { j["model"] = 3; }, kInvalid, "model: must be an object, not a number"},
-      {[](Json& j) { j["model"]["type"] = "Unigram"; }, kUnimplemented, "model.type: model type \"Unigram\" is not supported"},
+      {[](Json& j) { j["model"] = 3; }, kInvalid, "model: must be an object, not number"},
+      {[](Json& j) { j["model"]["type"] = "Unigram"; }, kUnimplemented,
+       "model.type: model type \"Unigram\" is not supported"},
       {[](Json& j) { j["model"]["dropout"] = 0.1; }, kUnimplemented, "model.dropout: "},
-      {[](Json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }, kUnimplemented, "model.end_of_word_suffix: \"</w>\""},
-      {[](Json& j) { j["model"]["unk_token"] = "<none>"; }, kInvalid, "model.unk_token: \"<none>\" is not in model.vocab"},
-      {[](Json& j) { j["model"]["fuse_unk"] = 1; }, kInvalid, "model.fuse_unk: must be true or false, not a number"},
+      {[](Json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }, kUnimplemented,
+       "model.end_of_word_suffix: \"</w>\""},
+      {[](Json& j) { j["model"]["unk_token"] = "<none>"; }, kInvalid,
+       "model.unk_token: \"<none>\" is not in model.vocab"},
+      {[](Json& j) { j["model"]["fuse_unk"] = 1; }, kInvalid, "model.fuse_unk: must be true or false, not number"},
   });
 }
 
@@ -68,12 +71,15 @@ TEST(TokenizerJsonTest, VocabularyIsChecked) {
       {[](Json& j) { j["model"].erase("vocab"); }, kInvalid, "model: \"vocab\" is missing"},
       {[](Json& j) { j["model"]["vocab"] = Json::array(); }, kInvalid, "model.vocab: must be an object"},
       {[](Json& j) { j["model"]["vocab"] = Json::object(); }, kInvalid, "model.vocab: must not be empty"},
-      {[](Json& j) { j["model"]["vocab"]["b"] = 5; }, kInvalid, "model.vocab: id 5 belongs to both \"<0x02>\" and \"b\""},
-      {[](Json& j) { j["model"]["vocab"]["b"] = -1; }, kInvalid, "model.vocab: the id of \"b\" must be an integer in [0, 16777215]"},
+      {[](Json& j) { j["model"]["vocab"]["b"] = 5; }, kInvalid,
+       "model.vocab: id 5 belongs to both \"<0x02>\" and \"b\""},
+      {[](Json& j) { j["model"]["vocab"]["b"] = -1; }, kInvalid,
+       "model.vocab: the id of \"b\" must be an integer in [0, 16777215]"},
       {[](Json& j) { j["model"]["vocab"]["b"] = 1.5; }, kInvalid, "model.vocab: the id of \"b\""},
       {[](Json& j) { j["model"]["vocab"]["b"] = nullptr; }, kInvalid, "model.vocab: the id of \"b\""},
       {[](Json& j) { j["model"]["vocab"]["b"] = 1 << 24; }, kInvalid, "model.vocab: the id of \"b\""},
-      {[](Json& j) { j["model"]["vocab"]["b"] = std::numeric_limits<uint64_t>::max(); }, kInvalid, "model.vocab: the id of \"b\""},
+      {[](Json& j) { j["model"]["vocab"]["b"] = std::numeric_limits<uint64_t>::max(); }, kInvalid,
+       "model.vocab: the id of \"b\""},
       {[](Json& j) { j["model"]["vocab"]["b"] = 100000; }, kInvalid, "model.vocab: id 100000 is too high for "},
       {[](Json& j) { j["model"]["vocab"][std::string(70000, 'x')] = 600; }, kInvalid, "model.vocab: token \"xxx"},
   });
@@ -82,32 +88,38 @@ TEST(TokenizerJsonTest, VocabularyIsChecked) {
 TEST(TokenizerJsonTest, MergesAreChecked) {
   const std::string shape = "must be a string \"a b\" or an array of two strings";
   ExpectRefused({
-      {[](Json& j) { j["model"]["merges"] = nullptr; }, kInvalid, "model.merges: must be an array, not a null"},
-      {[](Json& j) { j["model"]["merges"][17] = "he zz"; }, kInvalid, "model.merges[17]: token \"zz\" is not in model.vocab"},
-      {[](Json& j) { j["model"]["merges"][17] = "a b"; }, kInvalid, "model.merges[17]: token \"ab\" is not in model.vocab"},
+      {[](Json& j) { j["model"]["merges"] = nullptr; }, kInvalid, "model.merges: must be an array, not null"},
+      {[](Json& j) { j["model"]["merges"][17] = "he zz"; }, kInvalid,
+       "model.merges[17]: token \"zz\" is not in model.vocab"},
+      {[](Json& j) { j["model"]["merges"][17] = "a b"; }, kInvalid,
+       "model.merges[17]: token \"ab\" is not in model.vocab"},
       {[](Json& j) { j["model"]["merges"][0] = "he"; }, kInvalid, "model.merges[0]: must be two tokens with one space"},
-      {[](Json& j) { j["model"]["merges"][0] = "h e r"; }, kInvalid, "model.merges[0]: must be two tokens with one space"},
+      {[](Json& j) { j["model"]["merges"][0] = "h e r"; }, kInvalid,
+       "model.merges[0]: must be two tokens with one space"},
       {[&](Json& j) { j["model"]["merges"][0] = Json{"h"}; }, kInvalid, "model.merges[0]: " + shape},
-      {[&](Json& j) { j["model"]["merges"][0] = Json{"h", 1}; }, kInvalid, "model.merges[0]: " + shape},
+      {[&](Json& j) {
+         j["model"]["merges"][0] = Json{"h", 1};
+       },
+       kInvalid, "model.merges[0]: " + shape},
   });
 }
 
 TEST(TokenizerJsonTest, AddedTokensAreChecked) {
-  const auto add = [](Json token) {
-    return [token](Json& j) { j["added_tokens"].push_back(token); };
-  };
+  const auto add = [](Json token) { return [token](Json& j) { j["added_tokens"].push_back(token); }; };
   ExpectRefused({
-      {[](Json& j) { j["added_tokens"] = "x"; }, kInvalid, "added_tokens: must be an array, not a string"},
+      {[](Json& j) { j["added_tokens"] = "x"; }, kInvalid, "added_tokens: must be an array, not string"},
       {add({{"content", "x"}}), kInvalid, "added_tokens[3]: \"id\" is missing"},
       {add({{"id", 500}}), kInvalid, "added_tokens[3]: \"content\" is missing"},
       {add({{"id", 500}, {"content", ""}}), kInvalid, "added_tokens[3].content: must not be empty"},
-      {add({{"id", 1.0}, {"content", "<x>"}}), kInvalid, "added_tokens[3].id: must be an integer, not a fraction"},
+      {add({{"id", 1.0}, {"content", "<x>"}}), kInvalid, "added_tokens[3].id: must be an integer, not fraction"},
       {add({{"id", -4}, {"content", "x"}}), kInvalid, "added_tokens[3].id: must be in [0, 16777215], not -4"},
       {add({{"id", 7}, {"content", "new"}}), kInvalid, "added_tokens[3].id: 7 is the id of \"<0x04>\" in model.vocab"},
-      {add({{"id", 500}, {"content", "he"}}), kInvalid, "added_tokens[3].id: 500 is not the id of \"he\" in model.vocab"},
+      {add({{"id", 500}, {"content", "he"}}), kInvalid,
+       "added_tokens[3].id: 500 is not the id of \"he\" in model.vocab"},
       {add({{"id", 2}, {"content", "</s>"}}), kInvalid, "added_tokens[3]: id 2 is that of added_tokens[2] too"},
       {add({{"id", 900000}, {"content", "<x>"}}), kInvalid, "added_tokens: id 900000 is too high"},
-      {add({{"id", 500}, {"content", "<x>"}, {"lstrip", "yes"}}), kInvalid, "added_tokens[3].lstrip: must be true or false"},
+      {add({{"id", 500}, {"content", "<x>"}, {"lstrip", "yes"}}), kInvalid,
+       "added_tokens[3].lstrip: must be true or false"},
   });
 }
 
@@ -117,34 +129,60 @@ TEST(TokenizerJsonTest, ChainsAreChecked) {
   };
   const Json doubling(40, replace("a", "aa"));
   ExpectRefused({
-      {[](Json& j) { j["normalizer"] = {{"type", "Precompiled"}}; }, kUnimplemented,
-       "normalizer: normalizer type \"Precompiled\" is not supported"},
-      {[](Json& j) { j["normalizer"]["normalizers"][1]["pattern"] = {{"Regex", "a+"}}; }, kUnimplemented,
-       "normalizer.normalizers[1].pattern: the regular expression \"a+\" is not supported"},
-      {[](Json& j) { j["normalizer"]["normalizers"][1]["pattern"] = {{"String", ""}}; }, kInvalid,
-       "normalizer.normalizers[1].pattern: must not be empty"},
-      {[&](Json& j) { j["normalizer"] = {{"type", "Sequence"}, {"normalizers", doubling}}; }, kInvalid,
-       "normalizer.normalizers[6]: with this step a text may grow 128 times longer; the limit is 64"},
-      {[&](Json& j) { j["decoder"] = {{"type", "Sequence"}, {"decoders", doubling}}; }, kInvalid, "decoder.decoders[6]: with this"},
-      {[](Json& j) { j["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json(65, Json{{"type", "NFC"}})}}; }, kInvalid,
-       "normalizer.normalizers: has 65 elements; the limit is 64"},
-      {[](Json& j) { j["pre_tokenizer"] = {{"type", "ByteLevel"}}; }, kUnimplemented,
-       "pre_tokenizer: pre_tokenizer type \"ByteLevel\" is not supported"},
-      {[](Json& j) { j["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Split"}}}}}; }, kUnimplemented,
-       "pre_tokenizer.pretokenizers[0]: pre_tokenizer type \"Split\" is not supported"},
-      {[](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "ab"}}; }, kInvalid,
-       "pre_tokenizer.replacement: must be one character, not \"ab\""},
-      {[](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}}; }, kInvalid,
-       "pre_tokenizer.prepend_scheme: must be always, first or never, not \"last\""},
       {[](Json& j) {
-         j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}, {"add_prefix_space", false}};
+         j["normalizer"] = {{"type", "Precompiled"}};
+       },
+       kUnimplemented, "normalizer: normalizer type \"Precompiled\" is not supported"},
+      {[](Json& j) {
+         j["normalizer"]["normalizers"][1]["pattern"] = {{"Regex", "a+"}};
+       },
+       kUnimplemented, "normalizer.normalizers[1].pattern: the regular expression \"a+\" is not supported"},
+      {[](Json& j) {
+         j["normalizer"]["normalizers"][1]["pattern"] = {{"String", ""}};
+       },
+       kInvalid, "normalizer.normalizers[1].pattern: must not be empty"},
+      {[&](Json& j) {
+         j["normalizer"] = {{"type", "Sequence"}, {"normalizers", doubling}};
+       },
+       kInvalid, "normalizer.normalizers[6]: with this step a text may grow 128 times longer; the limit is 64"},
+      {[&](Json& j) {
+         j["decoder"] = {{"type", "Sequence"}, {"decoders", doubling}};
+       },
+       kInvalid, "decoder.decoders[6]: with this"},
+      {[](Json& j) {
+         j["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json(65, Json{{"type", "NFC"}})}};
+       },
+       kInvalid, "normalizer.normalizers: has 65 elements; the limit is 64"},
+      {[](Json& j) {
+         j["pre_tokenizer"] = {{"type", "ByteLevel"}};
+       },
+       kUnimplemented, "pre_tokenizer: pre_tokenizer type \"ByteLevel\" is not supported"},
+      {[](Json& j) {
+         j["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Split"}}}}};
+       },
+       kUnimplemented, "pre_tokenizer.pretokenizers[0]: pre_tokenizer type \"Split\" is not supported"},
+      {[](Json& j) {
+         j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "ab"}};
+       },
+       kInvalid, "pre_tokenizer.replacement: must be one character, not \"ab\""},
+      {[](Json& j) {
+         j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}};
+       },
+       kInvalid, "pre_tokenizer.prepend_scheme: must be always, first or never, not \"last\""},
+      {[](Json& j) {
+         j["pre_tokenizer"] = {
+             {"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}, {"add_prefix_space", false}};
        },
        kInvalid, "pre_tokenizer.prepend_scheme: \"first\" contradicts"},
-      {[](Json& j) { j["decoder"] = {{"type", "ByteLevel"}}; }, kUnimplemented, "decoder: decoder type \"ByteLevel\" is not supported"},
-      {[](Json& j) { j["decoder"] = Json::array(); }, kInvalid, "decoder: must be an object, not a array"},
+      {[](Json& j) {
+         j["decoder"] = {{"type", "ByteLevel"}};
+       },
+       kUnimplemented, "decoder: decoder type \"ByteLevel\" is not supported"},
+      {[](Json& j) { j["decoder"] = Json::array(); }, kInvalid, "decoder: must be an object, not array"},
       {[](Json& j) { std::swap(j["decoder"]["decoders"][1], j["decoder"]["decoders"][2]); }, kUnimplemented,
        "decoder.decoders[2]: ByteFallback after Fuse is not supported"},
-      {[](Json& j) { j["decoder"]["decoders"][3]["start"] = -1; }, kInvalid, "decoder.decoders[3].start: must be in [0, 2147483647], not -1"},
+      {[](Json& j) { j["decoder"]["decoders"][3]["start"] = -1; }, kInvalid,
+       "decoder.decoders[3].start: must be in [0, 2147483647], not -1"},
   });
 }
 
@@ -153,11 +191,14 @@ TEST(TokenizerJsonTest, PostProcessorIsChecked) {
       {[](Json& j) { j["post_processor"]["type"] = "BertProcessing"; }, kUnimplemented,
        "post_processor: post_processor type \"BertProcessing\" is not supported"},
       {[](Json& j) { j["post_processor"]["single"].erase(1); }, kInvalid, "post_processor.single: the text"},
-      {[](Json& j) { j["post_processor"]["single"].push_back({{"Sequence", {{"id", "B"}}}}); }, kInvalid,
-       "post_processor.single[2].Sequence.id: must be \"A\" here, not \"B\""},
+      {[](Json& j) {
+         j["post_processor"]["single"].push_back({{"Sequence", {{"id", "B"}}}});
+       },
+       kInvalid, "post_processor.single[2].Sequence.id: must be \"A\" here, not \"B\""},
       {[](Json& j) { j["post_processor"]["single"].push_back(j["post_processor"]["single"][1]); }, kUnimplemented,
        "post_processor.single[2]: the text may occur once only"},
-      {[](Json& j) { j["post_processor"]["special_tokens"].erase("<s>"); }, kInvalid, "post_processor.special_tokens: \"<s>\" is missing"},
+      {[](Json& j) { j["post_processor"]["special_tokens"].erase("<s>"); }, kInvalid,
+       "post_processor.special_tokens: \"<s>\" is missing"},
       {[](Json& j) { j["post_processor"]["special_tokens"]["<s>"]["ids"][0] = 9999; }, kInvalid,
        "post_processor.special_tokens.<s>.ids[0]: must be in [0, "},
   });

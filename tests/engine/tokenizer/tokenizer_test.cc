@@ -1,5 +1,5 @@
-// Tests engine/tokenizer/tokenizer.cc and the chains it puts together, through small tokenizer.json texts. What each part does
-// is Hugging Face's definition; golden_test.cc compares with its results on real files.
+// Tests engine/tokenizer/tokenizer.cc and the chains it puts together, through small tokenizer.json texts. What each
+// part does is Hugging Face's definition; golden_test.cc compares with its results on real files.
 #include "engine/tokenizer/tokenizer.h"
 
 #include <cstdint>
@@ -31,7 +31,9 @@ Tokens Split(const Tokenizer& tokenizer, const std::string& text, bool add_speci
   return tokens;
 }
 
-Json Letters() { return BpeJson({"a", "b", "c", "e", "i", "f", "A", " ", "\u2581", "\u00e9", "\u0301", "?", "(x)"}, {}); }
+Json Letters() {
+  return BpeJson({"a", "b", "c", "e", "i", "f", "A", " ", "\u2581", "\u00e9", "\u0301", "?", "(x)"}, {});
+}
 
 Json AddedToken(int32_t id, const std::string& content, const Json& flags = Json::object()) {
   Json token = {{"id", id}, {"content", content}, {"special", false}, {"normalized", false}};
@@ -42,7 +44,8 @@ Json AddedToken(int32_t id, const std::string& content, const Json& flags = Json
 TEST(TokenizerTest, TinyTokenizerRoundTrips) {
   const auto tokenizer = MakeTinyTokenizer();
   EXPECT_EQ(Split(*tokenizer, "once the world", true), Tokens({"<s>", "\u2581once", "\u2581the", "\u2581world"}));
-  for (const std::string& text : {std::string("a\u00e9\u4e2d\U0001F600 z"), std::string(" two  spaces "), std::string("\n\t\0x", 4), std::string()}) {
+  for (const std::string& text : {std::string("a\u00e9\u4e2d\U0001F600 z"), std::string(" two  spaces "),
+                                  std::string("\n\t\0x", 4), std::string()}) {
     const auto ids = tokenizer->Encode(text, true).value();
     EXPECT_EQ(ids[0], kTinyBosId);
     EXPECT_EQ(tokenizer->Decode(ids, true).value(), text);
@@ -65,8 +68,10 @@ TEST(TokenizerTest, TokensAndIdsMapBothWays) {
 
 TEST(TokenizerTest, BadInputIsRefusedWithItsPlace) {
   const auto tokenizer = MakeTinyTokenizer();
-  EXPECT_EQ(tokenizer->Encode("abc\xFFz", true).status(), absl::InvalidArgumentError("text: not valid UTF-8 at byte 3 of 5"));
-  EXPECT_EQ(tokenizer->Encode(std::string((16 << 20) + 1, 'a'), true).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(tokenizer->Encode("abc\xFFz", true).status(),
+            absl::InvalidArgumentError("text: not valid UTF-8 at byte 3 of 5"));
+  EXPECT_EQ(tokenizer->Encode(std::string((16 << 20) + 1, 'a'), true).status().code(),
+            absl::StatusCode::kInvalidArgument);
   const int32_t size = tokenizer->vocab_size();
   EXPECT_EQ(tokenizer->Decode({1, 5, size}, true).status(),
             absl::InvalidArgumentError(absl::StrCat("token_ids[2]: must be in [0, ", size - 1, "], not ", size)));
@@ -128,14 +133,16 @@ TEST(TokenizerTest, Normalizers) {
   EXPECT_EQ(encode({{"type", "Strip"}, {"strip_left", false}, {"strip_right", true}}, " a\u3000 "), Tokens({" ", "a"}));
   EXPECT_EQ(encode({{"type", "Prepend"}, {"prepend", "\u2581"}}, "a"), Tokens({"\u2581", "a"}));
   EXPECT_EQ(encode({{"type", "Prepend"}, {"prepend", "\u2581"}}, ""), Tokens());
-  EXPECT_EQ(encode({{"type", "Replace"}, {"pattern", {{"String", "aa"}}}, {"content", "b"}}, "aaa"), Tokens({"b", "a"}));
-  EXPECT_EQ(encode({{"type", "Replace"}, {"pattern", {{"Regex", " "}}}, {"content", "b"}}, "a a"), Tokens({"a", "b", "a"}));
+  EXPECT_EQ(encode({{"type", "Replace"}, {"pattern", {{"String", "aa"}}}, {"content", "b"}}, "aaa"),
+            Tokens({"b", "a"}));
+  EXPECT_EQ(encode({{"type", "Replace"}, {"pattern", {{"Regex", " "}}}, {"content", "b"}}, "a a"),
+            Tokens({"a", "b", "a"}));
 }
 
 TEST(TokenizerTest, MetaspacePreTokenizer) {
   const auto encode = [](const Json& flags, const std::string& text) {
-    Json json = BpeJson({"a", "b", "\u2581", "\u2581a", "a\u2581", "\u2581\u2581"},
-                        {"a \u2581", "\u2581 a", "\u2581 \u2581"});
+    Json json =
+        BpeJson({"a", "b", "\u2581", "\u2581a", "a\u2581", "\u2581\u2581"}, {"a \u2581", "\u2581 a", "\u2581 \u2581"});
     json["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "\u2581"}};
     json["pre_tokenizer"].update(flags);
     json["added_tokens"] = {AddedToken(10, "<s>")};
@@ -191,7 +198,8 @@ TEST(TokenizerTest, Decoders) {
   EXPECT_EQ(decode(chain({fuse, strip}), {" a ", "  b  ", "c"}), "a   b  c");
   EXPECT_EQ(decode(strip, {" ", "   "}), " ");
   EXPECT_EQ(decode(bytes, {"<0xC3>", "<0xa9>", "x", "<0xE2>", "<0x82>", "y", "<0xG0>"}), "\u00e9x\uFFFD\uFFFDy<0xG0>");
-  EXPECT_EQ(decode(bytes, {"<0x41>", "<0xC3>", "<0xA9>", "<0xFF>"}), "\uFFFD\uFFFD\uFFFD\uFFFD") << "all of a run or nothing";
+  EXPECT_EQ(decode(bytes, {"<0x41>", "<0xC3>", "<0xA9>", "<0xFF>"}), "\uFFFD\uFFFD\uFFFD\uFFFD")
+      << "all of a run or nothing";
   EXPECT_EQ(decode({{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "always"}}, {"__a", "_b"}), "a b");
   EXPECT_EQ(decode({{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "never"}}, {"__a", "_b"}), "  a b");
 }
@@ -203,7 +211,8 @@ TEST(TokenizerTest, LoadingNamesTheFile) {
 
   const std::string directory = testing::TempDir();
   std::ofstream(directory + "/tokenizer.json") << "{}";
-  EXPECT_THAT(std::string(LoadTokenizer(directory).status().message()), HasSubstr(directory + "/tokenizer.json: \"model\" is missing"));
+  EXPECT_THAT(std::string(LoadTokenizer(directory).status().message()),
+              HasSubstr(directory + "/tokenizer.json: \"model\" is missing"));
   std::ofstream(directory + "/tokenizer.json") << TinyTokenizerJson();
   EXPECT_TRUE(LoadTokenizer(directory).ok());
 }

@@ -43,8 +43,8 @@ TEST(Utf8Test, EveryCodePointExceptSurrogatesIsValid) {
 }
 
 TEST(Utf8Test, BrokenSequencesAreInvalid) {
-  for (const char* text : {"\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xF0\x80\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xC3\x28",
-                           "\xE2\x82\x28", "\xF0\x9F\x98\xFF"}) {
+  for (const char* text : {"\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xF0\x80\x80\x80",
+                           "\xF5\x80\x80\x80", "\xFF", "\xC3\x28", "\xE2\x82\x28", "\xF0\x9F\x98\xFF"}) {
     EXPECT_EQ(Utf8CharLength(text), -1) << testing::PrintToString(text);
   }
 }
@@ -57,9 +57,11 @@ TEST(Utf8Test, FirstInvalidByteIsFound) {
 }
 
 TEST(Utf8Test, ClassesFollowUnicode) {
-  for (char32_t c : {U' ', U'\t', U'\n', U'\r', U'\u0085', U'\u00a0', U'\u2003', U'\u2028', U'\u3000'}) EXPECT_TRUE(IsWhiteSpace(c));
+  for (char32_t c : {U' ', U'\t', U'\n', U'\r', U'\u0085', U'\u00a0', U'\u2003', U'\u2028', U'\u3000'})
+    EXPECT_TRUE(IsWhiteSpace(c));
   for (char32_t c : {U'a', U'\u200b', U'\u2581', U'\0', U'\ufeff'}) EXPECT_FALSE(IsWhiteSpace(c));
-  for (char32_t c : {U'a', U'_', U'7', U'\u00e9', U'\u0301', U'\u4e2d', U'\u2160', U'\u24b6', U'\u200d'}) EXPECT_TRUE(IsWordCharacter(c));
+  for (char32_t c : {U'a', U'_', U'7', U'\u00e9', U'\u0301', U'\u4e2d', U'\u2160', U'\u24b6', U'\u200d'})
+    EXPECT_TRUE(IsWordCharacter(c));
   for (char32_t c : {U' ', U'-', U'.', U'\u2581', U'\u00b2', U'\U0001F600'}) EXPECT_FALSE(IsWordCharacter(c));
   EXPECT_EQ(StripLeadingWhiteSpace(" \u3000\na "), "a ");
   EXPECT_EQ(StripTrailingWhiteSpace(" a\u3000\n "), " a");
