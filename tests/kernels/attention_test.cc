@@ -100,8 +100,8 @@ class AttentionCall {
 
 // How far a correct result may be from the exact one. Let u = 2^-24 (2^-9 for what is rounded to bfloat16). A score is off by at
 // most d_s = scale * sum |q_i k_i| * ((head_dim + 2) u + u_q), with u_q = 2^-9 if queries are rounded to bfloat16, else u; a weight
-// relative to the exact one by d_w = e^(2 d_s) - 1 (its own score's error and the largest score's) + 2^-21 (exponential) +
-// u_w (rounding, 2^-9 for bfloat16 weights); sums over n slots and their merges add (n + 8) u. The quotient of two such sums
+// relative to the exact one by d_w = e^(2 d_s) - 1 (its own score's error and the largest score's) + u_e (exponential, 2^-21, or
+// 2^-13 for bfloat16 weights) + u_w (rounding, 2^-9 for bfloat16 weights); sums over n slots and their merges add (n + 8) u. The quotient of two such sums
 // is off by at most twice that, times the weighted mean of |v|.
 double Tolerance(const PagedFixture& fixture, const TestSequence& tokens, int64_t last, int64_t head, int64_t component,
                  const float* query) {
@@ -135,8 +135,8 @@ double Tolerance(const PagedFixture& fixture, const TestSequence& tokens, int64_
     mean += weight * std::abs(fixture.Value(tokens.slots[t], stored, component));
   }
   const double score_error = largest_product * ((layout.head_dim + 2) * u + rounding);
-  const double weight_error =
-      std::expm1(2 * score_error) + std::ldexp(1.0, -21) + rounding + static_cast<double>(last + 9) * u;
+  const double exponential = layout.dtype == DType::kBF16 ? std::ldexp(1.0, -13) : std::ldexp(1.0, -21);
+  const double weight_error = std::expm1(2 * score_error) + exponential + rounding + static_cast<double>(last + 9) * u;
   return 2 * weight_error * mean / sum + 1e-30;
 }
 

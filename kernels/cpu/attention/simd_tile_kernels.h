@@ -2,8 +2,8 @@
 // Layer: kernels/cpu/attention (private). Unnamed namespace: each file that includes this is compiled for its own instruction
 // set. See tile_kernels.h for what each function does.
 //
-// A format F has: Simd; kSlotsPerWord; KeyWords; PackQuery; PackKeys; PackValues; PackWeights(weights, slot, visible) which stores
-// a vector of weights of a row and returns them as packed; and Step(sum, a, b), which adds the product of two words per lane.
+// A format F has: Simd; kSlotsPerWord; KeyWords; PackQuery; PackKeys; PackValues; Weigh, which does what
+// Softmax does once the largest score is known; and Step(sum, a, b), which adds the product of two words in each lane.
 #ifndef RATION_KERNELS_CPU_ATTENTION_SIMD_TILE_KERNELS_H_
 #define RATION_KERNELS_CPU_ATTENTION_SIMD_TILE_KERNELS_H_
 
@@ -14,7 +14,8 @@
 namespace ration::kernels::cpu {
 namespace {
 
-// Hands out the rows to fetch evenly over `num_steps` steps.
+// Hands out the rows to fetch evenly over `num_steps` steps. They go to the second-level cache: the first is full of the chunk at
+// work, and pages of equal alignment would push each other out of it (measured: 15-25 % slower).
 class Prefetcher {
  public:
   Prefetcher(const PrefetchRows& next, int64_t num_steps) : next_(next), row_(next.begin) {
@@ -34,7 +35,7 @@ class Prefetcher {
     wait_ = interval_;
     for (int i = 0; i < burst_ && row_ < next_.end; ++i, ++row_) {
       const uint8_t* begin = next_.rows[row_] + next_.offset_bytes;
-      for (int64_t line = 0; line < next_.row_bytes; line += 64) __builtin_prefetch(begin + line, 0, 3);
+      for (int64_t line = 0; line < next_.row_bytes; line += 64) __builtin_prefetch(begin + line, 0, 2);
     }
   }
 
@@ -135,18 +136,8 @@ void Softmax(float* scores, int visible, int padded, float* max, float* sum) {
     highest = Simd::Max(Simd::FirstLanes(Simd::Load(scores + slot), visible - slot, highest), highest);
   }
   const float row_max = Simd::ReduceMax(highest);
-  const Vec shift = Simd::Set1(row_max);
-  Vec total = Simd::Zero();
-  // Packed weights are no larger than scores, so they never overtake the scores still to be read.
-  uint32_t* const weights = reinterpret_cast<uint32_t*>(scores);
-  for (slot = 0; slot < visible; slot += kLanes) {
-    Vec weight = Simd::Exp2(Simd::Load(scores + slot) - shift);
-    if (slot + kLanes > visible) weight = Simd::FirstLanes(weight, visible - slot, Simd::Zero());
-    total = total + F::PackWeights(weights, slot, weight);
-  }
-  for (; slot < padded; slot += kLanes) F::PackWeights(weights, slot, Simd::Zero());
   *max = row_max;
-  *sum = Simd::ReduceSum(total);
+  *sum = F::Weigh(scores, visible, padded, row_max);
 }
 
 template <class F>
@@ -200,10 +191,18 @@ struct FloatFormat {
 
   static Vec Step(Vec sum, Vec a, Vec b) { return Simd::MulAdd(a, b, sum); }
 
-  static Vec PackWeights(uint32_t* weights, int slot, Vec weight) {
-    if (kBF16) weight = Simd::RoundBF16(weight);  // as the formats that pack pairs do
-    Simd::Store(reinterpret_cast<float*>(weights) + slot, weight);
-    return weight;
+  static float Weigh(float* scores, int visible, int padded, float max) {
+    const Vec shift = Simd::Set1(max);
+    Vec total = Simd::Zero();
+    int slot = 0;
+    for (; slot < visible; slot += Simd::kLanes) {
+      Vec weight = Simd::Exp2(Simd::Load(scores + slot) - shift);
+      if (slot + Simd::kLanes > visible) weight = Simd::FirstLanes(weight, visible - slot, Simd::Zero());
+      Simd::Store(scores + slot, weight);
+      total = total + weight;
+    }
+    for (; slot < padded; slot += Simd::kLanes) Simd::Store(scores + slot, Simd::Zero());
+    return Simd::ReduceSum(total);
   }
 
   static void PackQuery(const float* query, int head_dim, float factor, uint32_t* words) {

@@ -57,6 +57,7 @@ struct Avx2Simd {
   }
   static Vec MulAdd(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
   static Vec Max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+  static Vec Min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
   // 2^x, relative error below 2e-7: x = n + f with |f| <= 1/2, a minimax polynomial for 2^f. 0 below -126.5.
   static Vec Exp2(Vec x) {
     x = _mm256_min_ps(_mm256_max_ps(x, Set1(-127.0f)), Set1(127.49f));

@@ -45,6 +45,7 @@ struct Avx512Simd {
   }
   static Vec MulAdd(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
   static Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+  static Vec Min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
   // 2^x, relative error below 2e-7: x = n + f with |f| <= 1/2, a minimax polynomial for 2^f.
   static Vec Exp2(Vec x) {
     x = _mm512_max_ps(x, Set1(-160.0f));  // 2^-160 is 0 in float32; keeps -infinity out of the subtraction

@@ -2,7 +2,7 @@
 // and the smallest description of what a policy is.
 // Layer: kernels/cpu (private). Unnamed namespace: each file that includes a policy is compiled for its own instruction set.
 //
-// A policy has: Vec (kLanes floats), Zero, Set1, Load, Store, MulAdd(a, b, c) = a * b + c, Max, Exp2,
+// A policy has: Vec (kLanes floats), Zero, Set1, Load, Store, MulAdd(a, b, c) = a * b + c, Max, Min, Exp2,
 // FirstLanes(x, n, other) = lanes below n of x, the rest of other; ReduceMax, ReduceSum (fixed order); LoadN, StoreN (first n
 // lanes, the rest zero / untouched); RoundBF16(x), StoreBF16N (rounded to nearest even); and LoadBF16N.
 #ifndef RATION_KERNELS_CPU_SIMD_PORTABLE_H_
@@ -51,6 +51,7 @@ struct PortableSimd {
   }
   static Vec MulAdd(Vec a, Vec b, Vec c) { return a * b + c; }
   static Vec Max(Vec a, Vec b) { return a > b ? a : b; }
+  static Vec Min(Vec a, Vec b) { return a < b ? a : b; }
   static Vec Exp2(Vec x) {
     for (int i = 0; i < kLanes; ++i) x[i] = std::exp2(x[i]);
     return x;

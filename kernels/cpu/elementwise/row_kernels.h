@@ -1,0 +1,35 @@
+// The vectorised rows of the element-wise kernels, one table for each instruction set. ../elementwise.cc spreads rows over threads.
+// Layer: kernels/cpu/elementwise (private). Pure functions on caller-owned memory; a row's result depends on that row alone.
+#ifndef RATION_KERNELS_CPU_ELEMENTWISE_ROW_KERNELS_H_
+#define RATION_KERNELS_CPU_ELEMENTWISE_ROW_KERNELS_H_
+
+#include <cstdint>
+
+#include "kernels/cpu/cpu_level.h"
+
+namespace ration::kernels::cpu {
+
+struct RowKernels {
+  // residual += delta (unless nullptr); out and bf16_out (each unless nullptr) = residual / rms * weight.
+  void (*rms_norm)(float* residual, const float* delta, const float* weight, float epsilon, int64_t dim, float* out,
+                   uint16_t* bf16_out);
+  // Rotates the pairs (low[i], high[i]) of num_heads heads, head_dim floats apart; half = head_dim / 2 = high - low.
+  void (*rope)(float* x, int64_t num_heads, int64_t half, const float* cos, const float* sin);
+  // out and bf16_out (each unless nullptr) = silu(gate) * up.
+  void (*silu_mul)(const float* gate, const float* up, int64_t dim, float* out, uint16_t* bf16_out);
+  // The sum of a[i] * b[i], in one fixed order.
+  float (*dot)(const float* a, const float* b, int64_t dim);
+  void (*cast_to_bf16)(const float* in, uint16_t* out, int64_t count);
+};
+
+// Tables of the levels; nullptr where the compiler has no such instruction set.
+const RowKernels* PortableRowKernels();
+const RowKernels* Avx2RowKernels();
+const RowKernels* Avx512RowKernels();
+
+// The best table for the active level.
+const RowKernels& ActiveRowKernels();
+
+}  // namespace ration::kernels::cpu
+
+#endif  // RATION_KERNELS_CPU_ELEMENTWISE_ROW_KERNELS_H_
