@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/engine_runner.h"
+#include "engine/engine_stats.h"
 #include "server/call_context.h"
 #include "server/delivery_thread.h"
 #include "server/generation_service.h"
@@ -38,6 +39,8 @@ class Server {
 
   int port() const { return port_; }
   int metrics_port() const { return metrics_port_; }  // 0: no metrics
+  // The engine's newest numbers, at most 100 ms old.
+  EngineStats Stats() const { return runner_->Stats(); }
 
  private:
   explicit Server(const ServerOptions& options) : options_(options) {}

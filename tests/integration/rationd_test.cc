@@ -1,0 +1,252 @@
+// The program itself, as an operator runs it: command line, start, drain on signals, exit status.
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "proto/generation.grpc.pb.h"
+#include "tests/integration/puppet_server.h"
+#include "tests/testing/tiny_checkpoint.h"
+
+extern char** environ;
+
+namespace ration {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// A child process of the server's binary; killed if the test leaves it behind.
+class Rationd {
+ public:
+  explicit Rationd(const std::vector<std::string>& flags) {
+    static int serial = 0;
+    const std::string base = absl::StrCat(::testing::TempDir(), "/rationd", ++serial, "_", getpid());
+    output_ = base + ".log";
+    port_file_ = base + ".ports";
+    std::vector<std::string> arguments = {"server/rationd"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, output_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    EXPECT_EQ(posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+  }
+  // One that serves `model` and is ready.
+  static std::unique_ptr<Rationd> Serving(const std::string& model, std::vector<std::string> flags) {
+    const std::string port_file = absl::StrCat(::testing::TempDir(), "/ports_", getpid(), "_", absl::ToUnixNanos(absl::Now()));
+    flags.insert(flags.end(), {"--model=" + model, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", "--threads=1",
+                               "--kv_budget=4MiB", "--port_file=" + port_file});
+    auto rationd = std::make_unique<Rationd>(flags);
+    while (access(port_file.c_str(), R_OK) != 0 && rationd->IsRunning()) absl::SleepFor(absl::Milliseconds(5));
+    std::istringstream(ReadFile(port_file)) >> rationd->port_ >> rationd->metrics_port_;
+    EXPECT_GT(rationd->port_, 0) << rationd->output();
+    EXPECT_GT(rationd->metrics_port_, 0);
+    rationd->channel_ =
+        grpc::CreateChannel(absl::StrCat("127.0.0.1:", rationd->port_), grpc::InsecureChannelCredentials());
+    rationd->stub_ = v1::Generation::NewStub(rationd->channel_);
+    return rationd;
+  }
+  ~Rationd() {
+    if (IsRunning()) {
+      kill(pid_, SIGKILL);
+      Wait();
+    }
+  }
+
+  void Signal(int number) { kill(pid_, number); }
+  // The exit status; -1 if a signal ended it.
+  int Wait() {
+    if (!reaped_) waitpid(pid_, &wait_status_, 0);
+    reaped_ = true;
+    return WIFEXITED(wait_status_) ? WEXITSTATUS(wait_status_) : -1;
+  }
+  bool IsRunning() {
+    if (!reaped_ && waitpid(pid_, &wait_status_, WNOHANG) == pid_) reaped_ = true;
+    return !reaped_;
+  }
+  std::string output() const { return ReadFile(output_); }
+  v1::Generation::Stub& stub() { return *stub_; }
+  const std::shared_ptr<grpc::Channel>& channel() { return channel_; }
+
+ private:
+  pid_t pid_ = 0;
+  int wait_status_ = 0;
+  bool reaped_ = false;
+  std::string output_, port_file_;
+  int port_ = 0, metrics_port_ = 0;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Generation::Stub> stub_;
+};
+
+v1::GenerateRequest LongRequest(int64_t tokens) {
+  v1::GenerateRequest request = SimpleRequest("long", tokens);
+  request.mutable_stopping()->set_ignore_eos(true);
+  request.mutable_sampling()->set_seed(1);
+  return request;
+}
+
+class RationdTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { checkpoint_ = new TinyCheckpoint(); }
+  static void TearDownTestSuite() {
+    delete checkpoint_;
+    checkpoint_ = nullptr;
+  }
+  static TinyCheckpoint* checkpoint_;
+};
+TinyCheckpoint* RationdTest::checkpoint_ = nullptr;
+
+TEST_F(RationdTest, FinishesRunningStreamsOnSigterm) {
+  auto rationd = Rationd::Serving(checkpoint_->directory(), {"--grace_period=10m"});
+  grpc::ClientContext call;
+  auto reader = rationd->stub().GenerateStream(&call, LongRequest(2000));
+  v1::GenerateResponse message;
+  ASSERT_TRUE(reader->Read(&message)) << reader->Finish().error_message();
+  int64_t tokens = message.token_ids_size();
+  EXPECT_LT(tokens, 2000) << "the stream should still be running when the signal comes";
+  rationd->Signal(SIGTERM);
+  while (reader->Read(&message)) tokens += message.token_ids_size();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(tokens, 2000);
+  EXPECT_EQ(rationd->Wait(), 0);
+  EXPECT_THAT(rationd->output(), HasSubstr("every request ended"));
+}
+
+TEST_F(RationdTest, EndsRunningStreamsWithUnavailableWhenTheGracePeriodIsOver) {
+  auto rationd = Rationd::Serving(checkpoint_->directory(), {"--grace_period=0"});
+  grpc::ClientContext call;
+  auto reader = rationd->stub().GenerateStream(&call, LongRequest(4000));
+  v1::GenerateResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  rationd->Signal(SIGINT);
+  while (reader->Read(&message)) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(rationd->Wait(), 0);
+}
+
+TEST_F(RationdTest, EndsAtOnceOnASecondSignal) {
+  auto rationd = Rationd::Serving(checkpoint_->directory(), {"--grace_period=10m"});
+  grpc::ClientContext call;
+  auto reader = rationd->stub().GenerateStream(&call, LongRequest(4000));
+  v1::GenerateResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  rationd->Signal(SIGTERM);
+  while (HealthOf(rationd->channel(), "ration.v1.Generation") == "SERVING") absl::SleepFor(absl::Milliseconds(1));
+  rationd->Signal(SIGTERM);
+  EXPECT_EQ(rationd->Wait(), 128 + SIGTERM);
+  call.TryCancel();
+  reader->Finish();
+}
+
+TEST_F(RationdTest, ServesTextAndSaysWhatItServes) {
+  auto rationd = Rationd::Serving(checkpoint_->directory(), {"--model_name=tiny", "--ratio=1:1:2"});
+  v1::GetModelInfoResponse info;
+  grpc::ClientContext info_call;
+  ASSERT_TRUE(rationd->stub().GetModelInfo(&info_call, v1::GetModelInfoRequest(), &info).ok());
+  EXPECT_EQ(info.name(), "tiny");
+  EXPECT_TRUE(info.routed());
+  EXPECT_TRUE(info.has_tokenizer());
+  ASSERT_EQ(info.experts_size(), 3);
+  EXPECT_EQ(info.experts(1).group_size(), 2);
+  EXPECT_EQ(info.experts(2).ratio(), 0.5);
+  EXPECT_EQ(info.experts(0).bytes_per_token(), info.full_kv_bytes_per_token());
+  EXPECT_EQ(info.experts(2).bytes_per_token() * 4, info.full_kv_bytes_per_token());
+  EXPECT_DOUBLE_EQ(info.kv_fraction(), 0.5);
+  EXPECT_LE(info.kv_budget_bytes(), 4 << 20);
+
+  v1::GenerateRequest request = LongRequest(20);
+  request.set_text("he was the");
+  const StreamResult result = ReadStream(rationd->stub(), request);
+  EXPECT_TRUE(result.status.ok()) << result.status.error_message();
+  EXPECT_EQ(result.num_tokens(), 20);
+  const v1::Finish& finish = result.messages.back().finish();
+  EXPECT_EQ(finish.generated_tokens(), 20);
+  EXPECT_GT(finish.kv().stored_bytes(), 0);
+  EXPECT_LT(finish.kv().stored_bytes(), finish.kv().full_bytes());
+  EXPECT_EQ(finish.kv().prompt_tokens_per_expert_size(), 3);
+  rationd->Signal(SIGTERM);
+  EXPECT_EQ(rationd->Wait(), 0);
+  EXPECT_THAT(rationd->output(), HasSubstr("ratio 0.25:0.25:0.5"));
+  EXPECT_EQ(rationd->output().find("he was the"), std::string::npos) << "prompts are never logged";
+}
+
+TEST_F(RationdTest, ServesIdsWithALoudWarningWhenThereIsNoTokenizer) {
+  TinyCheckpointOptions options;
+  options.with_tokenizer = false;
+  const TinyCheckpoint checkpoint(options);
+  auto rationd = Rationd::Serving(checkpoint.directory(), {});
+  EXPECT_THAT(rationd->output(), HasSubstr("NO TOKENIZER"));
+  EXPECT_EQ(ReadStream(rationd->stub(), LongRequest(5)).num_tokens(), 5);
+}
+
+TEST_F(RationdTest, RefusesAWrongCommandLineInOneLineWithStatusTwo) {
+  const std::string model = "--model=" + checkpoint_->directory();
+  struct Case {
+    std::vector<std::string> flags;
+    std::string says;
+  };
+  const Case cases[] = {
+      {{}, "--model: "},
+      {{"--modle=x"}, "unknown flag \"--modle\""},
+      {{"stories"}, "not a flag"},
+      {{model, "--threads=many"}, "--threads: "},
+      {{model, "--listen=0.0.0.0:1"}, "--insecure"},
+      {{"--model=/does/not/exist"}, "/does/not/exist"},
+      {{model, "--ratio=3:1"}, "3:1"},
+      {{model, "--ratio=3:x:6"}, "3:x:6"},
+      {{model, "--kv_budget=1"}, "budget"},
+      {{model, "--page_bytes=100"}, "page_bytes"},
+  };
+  for (const Case& bad : cases) {
+    Rationd rationd(bad.flags);
+    EXPECT_EQ(rationd.Wait(), 2) << bad.says;
+    const std::string output = rationd.output();
+    EXPECT_THAT(output, ::testing::StartsWith("rationd: "));
+    EXPECT_THAT(output, HasSubstr(bad.says));
+    EXPECT_EQ(std::count(output.begin(), output.end(), '\n'), 1) << output;
+  }
+}
+
+TEST_F(RationdTest, ExplainsItself) {
+  Rationd help({"--help"});
+  EXPECT_EQ(help.Wait(), 0);
+  for (const char* flag : {"--model", "--listen", "--kv_budget (default 1GiB)", "--ratio", "--grace_period (default 25s)"}) {
+    EXPECT_THAT(help.output(), HasSubstr(flag));
+  }
+  Rationd version({"--version"});
+  EXPECT_EQ(version.Wait(), 0);
+  EXPECT_THAT(version.output(), ::testing::StartsWith("rationd 0."));
+}
+
+}  // namespace
+}  // namespace ration

@@ -1,0 +1,87 @@
+#include "server/metrics.h"
+
+#include <set>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/text_serializer.h>
+
+namespace ration {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Text(const EngineStats& stats) { return prometheus::TextSerializer().Serialize(EngineFamilies(stats)); }
+
+EngineStats TwoExperts() {
+  EngineStats stats;
+  stats.num_experts = 2;
+  stats.num_layers = 4;
+  stats.kv_budget_bytes = 1000;
+  stats.kv_used_bytes = 250;
+  return stats;
+}
+
+TEST(EngineFamilies, DividePerLayerCountsSoThatTokensAreTokens) {
+  EngineStats stats = TwoExperts();
+  stats.kv_token_layers = {40, 20};
+  stats.routed_token_layers[1] = {400, 8};
+  const std::string text = Text(stats);
+  EXPECT_THAT(text, HasSubstr("ration_kv_tokens{expert=\"0\"} 10\n"));
+  EXPECT_THAT(text, HasSubstr("ration_kv_tokens{expert=\"1\"} 5\n"));
+  EXPECT_THAT(text, HasSubstr("ration_routed_tokens_total{expert=\"1\",phase=\"prefill\"} 100\n"));
+  EXPECT_THAT(text, HasSubstr("ration_routed_tokens_total{expert=\"1\",phase=\"decode\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("ration_kv_usage_ratio 0.25\n"));
+}
+
+TEST(EngineFamilies, HistogramsAreCumulativeAndEndAtInfinity) {
+  EngineStats stats = TwoExperts();
+  stats.step_tokens = HistogramData({1, 8});
+  for (double tokens : {1.0, 2.0, 8.0, 9.0}) stats.step_tokens.Observe(tokens);
+  const std::string text = Text(stats);
+  EXPECT_THAT(text, HasSubstr("ration_step_tokens_bucket{le=\"1\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("ration_step_tokens_bucket{le=\"8\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("ration_step_tokens_bucket{le=\"+Inf\"} 4\n"));
+  EXPECT_THAT(text, HasSubstr("ration_step_tokens_count 4\n"));
+  EXPECT_THAT(text, HasSubstr("ration_step_tokens_sum 20\n"));
+}
+
+TEST(EngineFamilies, AreAllThereFromTheFirstScrape) {
+  const std::string text = Text(TwoExperts());
+  for (const char* family :
+       {"ration_kv_budget_bytes", "ration_kv_used_bytes", "ration_kv_reserved_bytes", "ration_kv_waste_bytes",
+        "ration_kv_usage_ratio", "ration_kv_fraction", "ration_kv_tokens", "ration_routed_tokens_total", "ration_expert_ratio",
+        "ration_policy_epoch", "ration_router_score", "ration_requests_running", "ration_requests_waiting",
+        "ration_waiting_tokens", "ration_requests_total", "ration_admission_rejections_total", "ration_preemptions_total",
+        "ration_prompt_tokens_total", "ration_generated_tokens_total", "ration_time_to_first_token_seconds",
+        "ration_inter_token_latency_seconds", "ration_time_per_output_token_seconds", "ration_request_seconds",
+        "ration_queue_seconds", "ration_step_seconds", "ration_step_tokens"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("# TYPE ") + family + " "));
+  }
+  for (const char* outcome : {"stop", "length", "aborted", "deadline", "slow_reader", "shutdown", "error"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("ration_requests_total{outcome=\"") + outcome + "\"} 0\n"));
+  }
+  std::set<std::string> names;
+  for (const prometheus::MetricFamily& family : EngineFamilies(TwoExperts())) {
+    EXPECT_TRUE(names.insert(family.name).second) << family.name << " occurs twice";
+  }
+}
+
+TEST(Metrics, AsksForANewSnapshotAtEveryScrape) {
+  int64_t scrapes = 0;
+  Metrics metrics({"m", "A", "float32"}, [&scrapes] {
+    EngineStats stats = TwoExperts();
+    stats.requests_running = ++scrapes;
+    return stats;
+  });
+  const prometheus::TextSerializer serializer;
+  EXPECT_THAT(serializer.Serialize(metrics.Collect()), HasSubstr("ration_requests_running 1\n"));
+  const std::string second = serializer.Serialize(metrics.Collect());
+  EXPECT_THAT(second, HasSubstr("ration_requests_running 2\n"));
+  EXPECT_THAT(second, HasSubstr("ration_model_info{name=\"m\",architecture=\"A\",dtype=\"float32\"} 1\n"));
+  EXPECT_THAT(second, HasSubstr("process_open_fds "));
+}
+
+}  // namespace
+}  // namespace ration
