@@ -1,0 +1,253 @@
+// Norms, RoPE, SwiGLU, router scores and casts of every code path of this machine against double precision.
+// Tolerances: u = 2^-24. A sum of n products of float32 is off by at most n u times the sum of the absolute products; the
+// exponential by 2^-21 of its value; bfloat16 results are the float32 result rounded to nearest even, at most 2^-8 of it further.
+#include "kernels/elementwise.h"
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "kernels/cpu/cpu_level.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace ration::kernels::cpu {
+namespace {
+
+const double kU = std::ldexp(1.0, -24);
+constexpr float kCanary = -77.0f;
+constexpr uint16_t kCanary16 = 0xa5a5;
+constexpr int64_t kDims[] = {1, 3, 8, 15, 16, 17, 63, 64, 65, 172, 512, 1376};
+constexpr int64_t kRows[] = {1, 2, 37};
+
+std::vector<float> Random(int64_t count, uint32_t seed, float scale = 1) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+double Slack(double value, double relative) { return std::abs(value) * relative + 1e-36; }
+
+class ElementwiseTest : public testing::TestWithParam<std::tuple<int, int>> {
+ protected:
+  ElementwiseTest() : pool_(std::get<1>(GetParam())) {}
+  void SetUp() override {
+    const auto level = static_cast<CpuLevel>(std::get<0>(GetParam()));
+    if (level > DetectedCpuLevel()) GTEST_SKIP() << "this processor has no " << Name(level);
+    SetCpuLevelForTesting(level);
+  }
+  void TearDown() override { SetCpuLevelForTesting(DetectedCpuLevel()); }
+  ThreadPool pool_;
+};
+
+TEST_P(ElementwiseTest, RmsNormAddsTheDeltaAndNormalisesEachRow) {
+  for (const int64_t dim : kDims) {
+    for (const int64_t rows : kRows) {
+      const std::vector<float> x = Random(rows * dim, 1);
+      const std::vector<float> delta = Random(rows * dim, 2);
+      const std::vector<float> weight = Random(dim, 3);
+      for (const bool with_delta : {false, true}) {
+        std::vector<float> residual = x;
+        residual.push_back(kCanary);
+        std::vector<float> out(rows * dim + 1, kCanary);
+        std::vector<uint16_t> bf16_out(rows * dim + 1, kCanary16);
+        RmsNormParams params;
+        params.residual = residual.data();
+        params.delta = with_delta ? delta.data() : nullptr;
+        params.weight = weight.data();
+        params.epsilon = 1e-5f;
+        params.out = out.data();
+        params.bf16_out = bf16_out.data();
+        params.rows = rows;
+        params.dim = dim;
+        RmsNorm(params, pool_);
+        for (int64_t row = 0; row < rows; ++row) {
+          double sum = 0;
+          for (int64_t i = 0; i < dim; ++i) {
+            const float added = x[row * dim + i] + (with_delta ? delta[row * dim + i] : 0.0f);
+            ASSERT_EQ(residual[row * dim + i], added);
+            sum += static_cast<double>(added) * added;
+          }
+          const double scale = 1 / std::sqrt(sum / static_cast<double>(dim) + 1e-5);
+          for (int64_t i = 0; i < dim; ++i) {
+            const double want = residual[row * dim + i] * scale * weight[i];
+            ASSERT_NEAR(out[row * dim + i], want, Slack(want, (static_cast<double>(dim) + 8) * kU)) << dim << " " << i;
+            ASSERT_EQ(bf16_out[row * dim + i], ToBF16(out[row * dim + i]));
+          }
+        }
+        EXPECT_EQ(residual.back(), kCanary);
+        EXPECT_EQ(out.back(), kCanary);
+        EXPECT_EQ(bf16_out.back(), kCanary16);
+        // Each output alone.
+        std::vector<float> only(rows * dim);
+        params.residual = residual.data();
+        params.delta = nullptr;
+        params.out = only.data();
+        params.bf16_out = nullptr;
+        RmsNorm(params, pool_);
+        out.pop_back();
+        EXPECT_EQ(only, out);
+      }
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, RopeRotatesPairsOfHalvesByThePositionsAngle) {
+  for (const int32_t head_dim : {2, 6, 8, 16, 24, 64, 80, 128}) {
+    const int32_t heads = 3;
+    const int64_t half = head_dim / 2;
+    const int64_t stride = heads * head_dim + 7;
+    const std::vector<int32_t> positions = {5, 0, 9, 9, 3};
+    const std::vector<float> cos = Random(10 * half, 4);
+    const std::vector<float> sin = Random(10 * half, 5);
+    const std::vector<float> before = Random(positions.size() * stride, 6);
+    std::vector<float> x = before;
+    RopeParams params;
+    params.x = x.data();
+    params.row_stride = stride;
+    params.rows = static_cast<int64_t>(positions.size());
+    params.num_heads = heads;
+    params.head_dim = head_dim;
+    params.positions = positions.data();
+    params.cos = cos.data();
+    params.sin = sin.data();
+    Rope(params, pool_);
+    for (size_t row = 0; row < positions.size(); ++row) {
+      for (int64_t i = 0; i < stride; ++i) {
+        const int64_t at = static_cast<int64_t>(row) * stride + i;
+        if (i >= heads * head_dim) {
+          ASSERT_EQ(x[at], before[at]) << "between the rows";
+          continue;
+        }
+        const bool low = i % head_dim < half;
+        const int64_t angle = positions[row] * half + i % half;
+        const double other = low ? -before[at + half] : before[at - half];
+        const double want = static_cast<double>(before[at]) * cos[angle] + other * sin[angle];
+        const double size = std::abs(static_cast<double>(before[at]) * cos[angle]) + std::abs(other * sin[angle]);
+        ASSERT_NEAR(x[at], want, 3 * kU * size + 1e-30) << head_dim << " row " << row << " " << i;
+      }
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, SiluMulFollowsTheDefinitionAlsoAtTheExtremes) {
+  for (const int64_t dim : {int64_t{1}, int64_t{17}, int64_t{64}, int64_t{1376}, int64_t{40000}}) {
+    for (const int64_t rows : {int64_t{1}, int64_t{3}}) {
+      std::vector<float> gate_up = Random(rows * 2 * dim, 7, 8);
+      gate_up[0] = 200;
+      if (dim > 8) {
+        gate_up[1] = -200;
+        gate_up[2] = 0;
+        gate_up[3] = -90;
+        gate_up[4] = 1e30f;
+        gate_up[5] = -1e30f;
+      }
+      std::vector<float> out(rows * dim + 1, kCanary);
+      std::vector<uint16_t> bf16_out(rows * dim + 1, kCanary16);
+      SiluMulParams params;
+      params.gate_up = gate_up.data();
+      params.out = out.data();
+      params.bf16_out = bf16_out.data();
+      params.rows = rows;
+      params.dim = dim;
+      SiluMul(params, pool_);
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t i = 0; i < dim; ++i) {
+          const double gate = gate_up[row * 2 * dim + i];
+          const double up = gate_up[row * 2 * dim + dim + i];
+          const double want = gate / (1 + std::exp(-gate)) * up;
+          // e^-gate comes as 2^(-gate log2(e)): its argument, up to 127, is off by u of itself. Below e^-87 the result is
+          // about 0 and counts absolutely.
+          const double slack = gate < -80 ? std::abs(gate * up) * 1e-34 : Slack(want, std::ldexp(1.0, -21) + 160 * kU);
+          ASSERT_NEAR(out[row * dim + i], want, slack) << dim << " gate " << gate;
+          ASSERT_EQ(bf16_out[row * dim + i], ToBF16(out[row * dim + i]));
+        }
+      }
+      EXPECT_EQ(out.back(), kCanary);
+      EXPECT_EQ(bf16_out.back(), kCanary16);
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, RouterScoresAreSigmoidsAndDependOnTheirRowAlone) {
+  for (const int64_t dim : kDims) {
+    for (const int32_t experts : {1, 3, 8}) {
+      const int64_t rows = 37;
+      const std::vector<float> x = Random(rows * dim, 8);
+      const std::vector<float> weight = Random(experts * dim, 9, 0.3f);
+      const std::vector<float> bias = Random(experts, 10);
+      std::vector<float> scores(rows * experts + 1, kCanary);
+      RouterScoresParams params;
+      params.x = x.data();
+      params.weight = weight.data();
+      params.bias = bias.data();
+      params.scores = scores.data();
+      params.rows = rows;
+      params.dim = dim;
+      params.num_experts = experts;
+      RouterScores(params, pool_);
+      EXPECT_EQ(scores.back(), kCanary);
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t e = 0; e < experts; ++e) {
+          double sum = bias[e];
+          double size = std::abs(sum);
+          for (int64_t i = 0; i < dim; ++i) {
+            const double product = static_cast<double>(x[row * dim + i]) * weight[e * dim + i];
+            sum += product;
+            size += std::abs(product);
+          }
+          // The sigmoid's slope is at most 1/4.
+          ASSERT_NEAR(scores[row * experts + e], 1 / (1 + std::exp(-sum)), size * (static_cast<double>(dim) + 2) * kU / 4 + 4 * kU);
+        }
+        std::vector<float> alone(experts);
+        RouterScoresParams one = params;
+        one.x = x.data() + row * dim;
+        one.scores = alone.data();
+        one.rows = 1;
+        RouterScores(one, pool_);
+        ASSERT_EQ(alone, std::vector<float>(scores.begin() + row * experts, scores.begin() + (row + 1) * experts));
+      }
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, CastRoundsToNearestEvenAndKeepsSpecialValues) {
+  for (const int64_t count : {0, 1, 15, 16, 17, 1000, 50000}) {
+    std::vector<float> in = Random(count, 12, 100);
+    if (count >= 15) {
+      in[0] = std::numeric_limits<float>::infinity();
+      in[1] = -in[0];
+      in[2] = std::numeric_limits<float>::quiet_NaN();
+      in[3] = 1.00390625f;  // halfway: to even, down
+      in[4] = 1.01171875f;  // halfway: to even, up
+      in[5] = std::numeric_limits<float>::max();
+      in[6] = std::numeric_limits<float>::denorm_min();
+      in[7] = -0.0f;
+      in[8] = 1e-40f;
+    }
+    std::vector<uint16_t> out(count + 1, kCanary16);
+    CastToBF16(in.data(), out.data(), count, pool_);
+    for (int64_t i = 0; i < count; ++i) ASSERT_EQ(out[i], ToBF16(in[i])) << in[i];
+    EXPECT_EQ(out[count], kCanary16);
+    if (count >= 15) {
+      EXPECT_EQ(FromBF16(out[3]), 1.0f);
+      EXPECT_EQ(FromBF16(out[4]), 1.015625f);
+      EXPECT_TRUE(std::isnan(FromBF16(out[2])));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, ElementwiseTest, testing::Combine(testing::Range(0, kNumCpuLevels), testing::Values(1, 2)),
+                         [](const testing::TestParamInfo<std::tuple<int, int>>& info) {
+                           return std::string(Name(static_cast<CpuLevel>(std::get<0>(info.param)))) + "_" +
+                                  std::to_string(std::get<1>(info.param)) + "threads";
+                         });
+
+}  // namespace
+}  // namespace ration::kernels::cpu
