@@ -94,8 +94,15 @@ at::Tensor LlamaForward(const LlamaWeights& weights, const at::Tensor& tokens, c
       at::Tensor gates = at::one_hot(routing.experts, routing.scores.size(2)).to(at::kFloat);  // [B, T, E]
       if (options.straight_through != StraightThrough::kNone) {
         // S - S is zero, exactly, in the forward pass; the gradient sees the first S.
-        const at::Tensor through = routing.scores - routing.scores.detach();
-        gates = gates + (options.straight_through == StraightThrough::kAll ? through : through * gates);
+        at::Tensor through = routing.scores - routing.scores.detach();
+        if (options.straight_through == StraightThrough::kAll) {
+          // Every token would rather keep more heads, but quotas are fixed: only the difference to the others can matter, and
+          // without taking the mean away all scores would drift up.
+          through = through - through.mean(1, /*keepdim=*/true);  // the mean of zeros is zero
+        } else {
+          through = through * gates;
+        }
+        gates = gates + through;
       }
       k = GroupHeads(k, gates, c.mixsga->experts);
       v = GroupHeads(v, gates, c.mixsga->experts);

@@ -33,7 +33,7 @@
 #include "tools/train/token_batches.h"
 #include "tools/train/trainer.h"
 
-ABSL_FLAG(std::string, base, "", "Directory of the checkpoint to start from (Hugging Face layout).");
+ABSL_FLAG(std::string, base, "", "Directory of the checkpoint to start from (Hugging Face layout); one with routers is trained on.");
 ABSL_FLAG(std::string, teacher, "", "Directory of the model whose logits are the distillation targets; empty: --base.");
 ABSL_FLAG(std::string, text, "", "Training text; documents separated by <|endoftext|>.");
 ABSL_FLAG(std::string, out, "", "Directory to write the trained model to.");
@@ -103,10 +103,10 @@ void SetCalibration(const at::Tensor& sequences, const Ratio& ratio, LlamaWeight
   for (size_t i = 0; i < tables.size(); ++i) weights.layers[i].router_calibration = tables[i];
 }
 
-absl::Status PrintEvaluation(const LlamaWeights& weights, const LlamaWeights& base, const at::Tensor& sequences,
+absl::Status PrintEvaluation(const LlamaWeights& weights, const LlamaWeights& teacher, const at::Tensor& sequences,
                              const std::vector<Ratio>& ratios, bool brief) {
-  RATION_ASSIGN_OR_RETURN(const EvalResult full, Evaluate(base, sequences, Ratio(), EvalRouting::kFull));
-  std::printf("eval base: loss %.4f perplexity %.3f (%ld tokens)\n", full.loss, full.perplexity, static_cast<long>(full.tokens));
+  RATION_ASSIGN_OR_RETURN(const EvalResult full, Evaluate(teacher, sequences, Ratio(), EvalRouting::kFull));
+  std::printf("eval teacher at full KV: loss %.4f perplexity %.3f (%ld tokens)\n", full.loss, full.perplexity, static_cast<long>(full.tokens));
   for (const Ratio& ratio : ratios) {
     RATION_ASSIGN_OR_RETURN(const EvalResult choice, Evaluate(weights, sequences, ratio, EvalRouting::kExpertChoice));
     std::printf("eval ratio %s KV %.3f: expert choice loss %.4f perplexity %.3f", ratio.ToString().c_str(), choice.kv_fraction,
@@ -206,7 +206,7 @@ absl::Status Train() {
     RATION_ASSIGN_OR_RETURN(options.draw.extra, ParseRatios(absl::GetFlag(FLAGS_extra_ratios), num_experts));
     options.draw.extra_share = absl::GetFlag(FLAGS_extra_share);
   }
-  Trainer trainer(student, base, std::move(ladder), split.train, options);
+  Trainer trainer(student, teacher, std::move(ladder), split.train, options);
   std::printf("training %s from %s: %ld training tokens, %ld held out, %ld sequences of %ld a step\n",
               absl::GetFlag(FLAGS_out).c_str(), base_directory.c_str(), static_cast<long>(split.train.numel()),
               static_cast<long>(split.held_out.numel()), static_cast<long>(options.batch), static_cast<long>(length));
@@ -217,7 +217,7 @@ absl::Status Train() {
     SetCalibration(few, mixsga.default_ratio, snapshot);
     snapshot.config.mixsga = mixsga;
     RATION_RETURN_IF_ERROR(WriteModelDirectory(snapshot, base_directory, absl::GetFlag(FLAGS_out)));
-    return PrintEvaluation(snapshot, base, sequences, reported, brief);
+    return PrintEvaluation(snapshot, teacher, sequences, reported, brief);
   };
 
   const double start = Seconds();
@@ -244,7 +244,7 @@ absl::Status Train() {
         asked[e] /= static_cast<double>(since);
         realised[e] /= static_cast<double>(since);
       }
-      const double left = progress > 0 ? (now - start) / progress * (1 - progress) : 0;
+      const double left = progress > 0.005 ? (now - start) / progress * (1 - progress) : 0;  // too early to tell: 0
       std::printf("step %ld epoch %.2f loss %.4f router %.4f |g| %.2f lr %.1e ratio %s realised %s %.0f tokens/s ETA %.1f min\n",
                   static_cast<long>(step + 1), trainer.epochs(), loss / since, router_loss / since, result.gradient_norm,
                   result.learning_rate, Shares(asked).c_str(), Shares(realised).c_str(),
