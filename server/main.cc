@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <google/protobuf/stubs/logging.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -180,6 +181,7 @@ int main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("rationd"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ %v", spdlog::pattern_time_type::utc);
   spdlog::set_level(options->log_level);
+  google::protobuf::SetLogHandler(nullptr);  // it logs every string that is not UTF-8: clients are told, and could flood the log
   absl::StatusOr<std::unique_ptr<ration::SignalWatcher>> signals = ration::SignalWatcher::Create();
   if (!signals.ok()) return Fail(1, signals.status());
   Ending ending(signals->get());

@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <exception>
 #include <fstream>
 #include <utility>
 #include <vector>
@@ -12,6 +11,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
+#include <prometheus/text_serializer.h>
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/str_cat.h"
@@ -87,19 +87,13 @@ absl::Status Server::StartGrpc() {
 
 absl::Status Server::StartMetrics() {
   if (!options_.metrics_listen.has_value()) return absl::OkStatus();
-  const std::string address = options_.metrics_listen->ToString();
-  metrics_ = std::make_shared<Metrics>(
+  metrics_ = std::make_unique<Metrics>(
       Metrics::ModelLabels{model_.description.name(), model_.description.architecture(), model_.description.compute_dtype()},
       [runner = runner_.get()] { return runner->Stats(); });
-  try {
-    exposer_ = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/1);
-  } catch (const std::exception& error) {
-    return absl::UnavailableError(
-        absl::StrCat("--metrics_listen: cannot bind ", address, " (is another server using it?): ", error.what()));
-  }
-  exposer_->RegisterCollectable(metrics_);
-  const std::vector<int> ports = exposer_->GetListeningPorts();
-  metrics_port_ = ports.empty() ? 0 : ports.front();
+  RATION_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(*options_.metrics_listen, [metrics = metrics_.get()] {
+                            return prometheus::TextSerializer().Serialize(metrics->Collect());
+                          }));
+  metrics_port_ = metrics_endpoint_->port();
   return absl::OkStatus();
 }
 
@@ -137,7 +131,7 @@ bool Server::Drain(absl::Duration grace) {
     grpc_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
     grpc_server_->Wait();
   }
-  exposer_.reset();
+  metrics_endpoint_.reset();
   drained_ = true;
   return all_ended;
 }

@@ -11,7 +11,6 @@
 #include <string>
 
 #include <grpcpp/server.h>
-#include <prometheus/exposer.h>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -21,6 +20,7 @@
 #include "server/delivery_thread.h"
 #include "server/generation_service.h"
 #include "server/metrics.h"
+#include "server/metrics_endpoint.h"
 #include "server/served_model.h"
 #include "server/server_options.h"
 
@@ -55,8 +55,8 @@ class Server {
   CallContext context_;
   std::unique_ptr<GenerationService> service_;
   std::unique_ptr<grpc::Server> grpc_server_;
-  std::shared_ptr<Metrics> metrics_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
   int port_ = 0;
   int metrics_port_ = 0;
   bool drained_ = false;

@@ -4,9 +4,8 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "engine/base/byte_size.h"
@@ -60,11 +59,11 @@ absl::StatusOr<ServerOptions> ParseServerOptions(const FlagValues& flags) {
   ServerOptions options;
   options.insecure = flags.insecure;
   options.port_file = flags.port_file;
-  RATION_ASSIGN_OR_RETURN(options.listen, ParseListenAddress("listen", flags.listen));
+  RATION_ASSIGN_OR_RETURN(options.listen, ListenAddress::Parse("listen", flags.listen));
   RATION_RETURN_IF_ERROR(CheckReach("listen", options.listen, flags.insecure));
   options.metrics_listen.reset();
   if (!flags.metrics_listen.empty()) {
-    RATION_ASSIGN_OR_RETURN(options.metrics_listen, ParseListenAddress("metrics_listen", flags.metrics_listen));
+    RATION_ASSIGN_OR_RETURN(options.metrics_listen, ListenAddress::Parse("metrics_listen", flags.metrics_listen));
     RATION_RETURN_IF_ERROR(CheckReach("metrics_listen", *options.metrics_listen, flags.insecure));
   }
   RATION_ASSIGN_OR_RETURN(options.max_prompt_bytes,
@@ -118,28 +117,6 @@ std::string LastComponent(absl::string_view directory) {
 }
 
 }  // namespace
-
-bool ListenAddress::IsLoopback() const {
-  return host == "localhost" || host == "::1" ||
-         (absl::StartsWith(host, "127.") && host.find_first_not_of("0123456789.") == std::string::npos);
-}
-
-std::string ListenAddress::ToString() const {
-  return host.find(':') == std::string::npos ? absl::StrCat(host, ":", port) : absl::StrCat("[", host, "]:", port);
-}
-
-absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view flag, absl::string_view text) {
-  const size_t colon = text.rfind(':');
-  ListenAddress address;
-  absl::string_view host = colon == absl::string_view::npos ? "" : text.substr(0, colon);
-  const bool bracketed = absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]");
-  if (host.empty() || (!bracketed && absl::StrContains(host, ':')) || !absl::SimpleAtoi(text.substr(colon + 1), &address.port)) {
-    return Invalid(flag, "HOST:PORT (an IPv6 host in brackets)", Quoted(text));
-  }
-  if (address.port < 0 || address.port > 65535) return Invalid(flag, "HOST:PORT with a port in [0, 65535]", Quoted(text));
-  address.host = std::string(host);
-  return address;
-}
 
 absl::StatusOr<RationdOptions> ParseOptions(const FlagValues& flags) {
   RationdOptions options;

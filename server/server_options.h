@@ -10,20 +10,11 @@
 #include <spdlog/common.h>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "engine/engine_factory_options.h"
+#include "server/listen_address.h"
 
 namespace ration {
-
-// A place to listen: "HOST:PORT", the host in brackets if it is an IPv6 address. Port 0 takes any free port.
-struct ListenAddress {
-  std::string host;
-  int port = 0;
-
-  bool IsLoopback() const;
-  std::string ToString() const;
-};
 
 // Where and how to serve; what Server needs.
 struct ServerOptions {
@@ -69,8 +60,6 @@ struct FlagValues {
 
 // InvalidArgument names the flag, the limit and the value.
 absl::StatusOr<RationdOptions> ParseOptions(const FlagValues& flags);
-
-absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view flag, absl::string_view text);
 
 }  // namespace ration
 
