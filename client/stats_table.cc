@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/console.h"
@@ -42,6 +43,7 @@ std::string RenderTable(const std::vector<Row>& rows, bool colored) {
       const std::string padding(widths[c] - DisplayWidth(rows[r][c]), ' ');
       absl::StrAppend(&line, " ", c == 0 ? "" : "  ", c == 0 ? rows[r][c] + padding : padding + rows[r][c]);
     }
+    absl::StripTrailingAsciiWhitespace(&line);
     absl::StrAppend(&text, r == 0 ? Dim(line, colored) : line, "\n");
   }
   return text;
