@@ -15,6 +15,7 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "engine/base/clock.h"
 #include "engine/engine.h"
 #include "engine/model/model_factory.h"
@@ -27,12 +28,12 @@ ABSL_FLAG(int, threads, 2, "compute threads");
 ABSL_FLAG(std::string, only, "", "only models whose name contains this");
 ABSL_FLAG(int, steps, 24, "decode steps timed for each batch");
 ABSL_FLAG(int, prompt, 64, "prompt tokens of each decoding sequence");
-ABSL_FLAG(int, prefill, 512, "prompt tokens of the prefill figure");
+ABSL_FLAG(int, prefill, 512, "prompt tokens of the prefill figure; 0: none");
+ABSL_FLAG(std::string, batches, "1,4,16,32", "sequences decoding together");
 
 namespace ration::bench {
 namespace {
 
-constexpr int kBatches[] = {1, 4, 16, 32};
 constexpr int64_t kKvBudgetBytes = int64_t{1} << 30;
 
 double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -218,8 +219,10 @@ int Main(int argc, char** argv) {
   for (const auto& [name, config] : models) {
     if (std::string(name).find(absl::GetFlag(FLAGS_only)) == std::string::npos) continue;
     EngineBench bench(name, config, &pool);
-    for (int batch : kBatches) bench.Decode(batch);
-    bench.Prefill();
+    for (absl::string_view batch : absl::StrSplit(absl::GetFlag(FLAGS_batches), ',', absl::SkipEmpty())) {
+      bench.Decode(std::max(1, std::atoi(std::string(batch).c_str())));
+    }
+    if (absl::GetFlag(FLAGS_prefill) > 0) bench.Prefill();
   }
   return 0;
 }

@@ -20,7 +20,7 @@ void PinThreads(kernels::cpu::ThreadPool& pool);
 
 struct MachineRates {
   double bytes_per_second = 0;       // plain vector loads from huge pages, all threads
-  double operations_per_second = 0;  // Linear in `dtype`, 512 x 512, 1024 rows
+  double operations_per_second = 0;  // Linear in `dtype`, 512 x 2048, 64 rows
 };
 
 class MachineProbe {

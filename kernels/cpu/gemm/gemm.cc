@@ -1,9 +1,9 @@
 // The loops around the micro kernels: rows in chunks, panels in pieces handed to the threads, k in blocks.
 //
 // For few rows a step must stream the weights once: each thread walks whole panels front to back and the micro kernels fetch
-// the next block ahead. For many rows a block of weights (32 KiB) is used by all rows of the chunk from the nearest caches,
-// and panels share each block of x. Sums pass from block to block as float32, exactly, so none of this
-// changes the order of additions.
+// the next block ahead. For many rows a block of weights (32 KiB) is used by all rows of the chunk from the nearest caches, and
+// panels share each block of x. Sums pass from block to block as float32, exactly, so none of this changes the order of
+// additions.
 // Layer: kernels/cpu/gemm. Scratch memory is one growing buffer a thread.
 #include <algorithm>
 #include <cstdint>
@@ -27,12 +27,15 @@ constexpr int64_t kChunkRows = 256;
 // 2 is ahead of 1 and 4 by some percent at 256 rows.
 constexpr int64_t kGroupPanels = 2;
 constexpr int64_t kGroupedRows = 17;
+// Rows that one thread copies at a time.
+constexpr int64_t kPackRows = 32;
 // Micro kernels that work on whole tiles may touch this many rows past the last.
 constexpr int64_t kSpareRows = 32;
-// Below this many microseconds of work, waking another thread costs more than it saves.
-constexpr double kInlineMicroseconds = 4;
-constexpr double kInlineBytesPerMicrosecond = 15e3;
-constexpr double kInlineProductsPerMicrosecond = 30e3;
+// Work that one thread does in less than this is not shared: handing x and y from core to core costs 3 to 15 microseconds.
+// The rates are about what one core of Zen 4 does, from cold memory and with float32.
+constexpr double kInlineMicroseconds = 16;
+constexpr double kInlineBytesPerMicrosecond = 28e3;
+constexpr double kInlineProductsPerMicrosecond = 50e3;
 
 class Scratch {
  public:
@@ -66,7 +69,7 @@ struct Chunk {
 
 int64_t NumBlocks(const Chunk& chunk) { return (chunk.steps + chunk.block_steps - 1) / chunk.block_steps; }
 
-// Copies row `row`'s part of block `block`, widened where the kernel wants it, zeros after the end of the row.
+// Copies row `row`'s part of block `block`, widened where the kernel wants it, zeros up to the steps' end.
 void PackXRow(const Chunk& chunk, int64_t block, int64_t row, uint8_t* out) {
   const PackedWeights& weights = chunk.params->weights;
   const int64_t per_step = weights.dtype == DType::kBF16 ? 2 : 1;
@@ -83,7 +86,8 @@ void PackXRow(const Chunk& chunk, int64_t block, int64_t row, uint8_t* out) {
   } else {
     std::memcpy(out, static_cast<const uint8_t*>(chunk.params->x) + offset * SizeOf(weights.dtype), written);
   }
-  std::memset(out + written, 0, kXBlockBytes - written);
+  const int64_t wanted = (end - begin) * (chunk.kernels->widen_x ? 4 : SizeOf(weights.dtype));
+  std::memset(out + written, 0, wanted - written);
 }
 
 // Multiplies the chunk's rows with panels [panel_begin, panel_end).
@@ -141,11 +145,12 @@ void MultiplyPanels(const Chunk& chunk, int64_t panel_begin, int64_t panel_end) 
   if (kernels.leave != nullptr) kernels.leave();
 }
 
-// Splits [0, count) into pieces that get smaller toward the end: long walks through memory first, even finishing times last.
+// Splits [0, count) into pieces, three quarters of what is left at a time: long walks through memory first, because each start
+// is slow, and small pieces last for even finishing times.
 void SplitPieces(int64_t count, int num_threads, std::vector<int64_t>* ends) {
   ends->clear();
   for (int64_t begin = 0; begin < count;) {
-    const int64_t size = std::max<int64_t>(1, (count - begin) / (2 * num_threads));
+    const int64_t size = std::max<int64_t>(1, (count - begin) * 3 / (4 * num_threads));
     for (int i = 0; i < num_threads && begin < count; ++i) {
       begin = std::min(begin + size, count);
       ends->push_back(begin);
@@ -174,18 +179,23 @@ void GemmWith(const GemmParams& params, const MicroKernels& kernels, ThreadPool&
     chunk.x = x;
 
     const double products = static_cast<double>(chunk.rows) * weights.in * weights.out;
-    const double microseconds =
-        weights.num_bytes() / kInlineBytesPerMicrosecond + products / kInlineProductsPerMicrosecond;
+    const double microseconds = std::max(weights.num_bytes() / kInlineBytesPerMicrosecond,
+                                         products / (kInlineProductsPerMicrosecond * (bf16 ? 2 : 1)));
     const bool inline_only = pool.num_threads() == 1 || microseconds < kInlineMicroseconds;
 
-    const auto pack_block = [&](int64_t block, int) {
-      for (int64_t row = 0; row < chunk.rows; ++row) PackXRow(chunk, block, row, x + (block * chunk.rows + row) * kXRowBytes);
-    };
     // Up to 128 KiB are copied faster than another thread is asked to help.
-    if (inline_only || num_blocks * chunk.rows * kXBlockBytes <= 128 * 1024) {
-      for (int64_t block = 0; block < num_blocks; ++block) pack_block(block, 0);
+    const int64_t pack_rows = inline_only || num_blocks * chunk.rows * kXBlockBytes <= 128 * 1024 ? chunk.rows : kPackRows;
+    const int64_t parts = (chunk.rows + pack_rows - 1) / pack_rows;
+    const auto pack = [&](int64_t index, int) {
+      const int64_t block = index / parts, row_end = std::min((index % parts + 1) * pack_rows, chunk.rows);
+      for (int64_t row = index % parts * pack_rows; row < row_end; ++row) {
+        PackXRow(chunk, block, row, x + (block * chunk.rows + row) * kXRowBytes);
+      }
+    };
+    if (parts == 1) {
+      for (int64_t index = 0; index < num_blocks; ++index) pack(index, 0);
     } else {
-      pool.ParallelFor(num_blocks, pack_block);
+      pool.ParallelFor(num_blocks * parts, pack);
     }
 
     const int64_t num_panels = weights.num_panels();

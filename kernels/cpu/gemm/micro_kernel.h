@@ -10,7 +10,7 @@ namespace ration::kernels::cpu {
 
 // One row's part of a block of x, and the distance to the next row's: constants, so that all rows of a micro kernel are read
 // from one register plus an offset. The odd number of cache lines spreads the rows over the sets of the first-level cache.
-// Longer blocks save loads and stores of sums, shorter ones keep 12 rows of x in the first-level cache.
+// Longer blocks save loads and stores of sums, shorter ones keep 8 rows of x in the first-level cache.
 constexpr int64_t kXBlockBytes = 1024;
 constexpr int64_t kXRowBytes = kXBlockBytes + 64;
 // Bytes of a panel that meet one k (float32) or one pair of them (bfloat16).
