@@ -17,6 +17,8 @@ namespace {
 
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+// How many units of work ahead memory is fetched: one is less than the latency of a loaded memory when a unit is small.
+constexpr int kPrefetchUnits = 2;
 // Calls cheaper than this run on the calling thread: waking another costs more.
 constexpr int64_t kInlineCost = 15'000;
 
@@ -77,6 +79,8 @@ class ItemRunner {
       }
     }
     if (item_.part_begin < item_.part_end) FindRows(item_.part_begin);
+    StartCursor(item_.part_begin);
+    for (int i = 0; i < kPrefetchUnits; ++i) FetchNow(NextUnit());
     for (int32_t index = item_.part_begin; index < item_.part_end; ++index) RunPart(index);
     if (item_.partial_begin < 0) FinishRows();
   }
@@ -130,12 +134,10 @@ class ItemRunner {
       part_sum_ = partials_.sum + begin;
       part_out_ = partials_.out + begin * padded_dim_;
     }
+    if (index + 1 < item_.part_end) FindRows(index + 1);
     Scores(part, scratch_.rows[index % 2]);
     Weights(part);
-    const bool more = index + 1 < item_.part_end;
-    if (more) FindRows(index + 1);
-    Values(part, scratch_.rows[index % 2], more ? scratch_.rows[(index + 1) % 2] : nullptr,
-           more ? GetPart(layout_, sequence_, last_query_, index + 1) : Part());
+    Values(part, scratch_.rows[index % 2]);
     if (item_.partial_begin < 0) MergePart(part_max_, part_sum_, part_out_);
   }
 
@@ -152,13 +154,44 @@ class ItemRunner {
 
   static int ChunkSlots(const Part& part, int chunk) { return std::min(kChunkSlots, part.num_slots - chunk); }
 
-  PrefetchRows Next(const uint8_t* const* rows, int64_t offset_bytes, int slots) const {
+  // The cursor walks over the units of work (keys or values of a chunk and stored head) ahead of the computation.
+  void StartCursor(int32_t index) {
+    cursor_part_ = index;
+    cursor_values_ = false;
+    cursor_chunk_ = 0;
+    if (index >= item_.part_end) return;
+    cursor_ = GetPart(layout_, sequence_, last_query_, index);
+    cursor_heads_ = HeadsOf(cursor_.expert);
+    cursor_head_ = cursor_heads_.begin;
+  }
+
+  // The rows of the cursor's unit, to be fetched; none behind the last part. The cursor is never more than a part ahead, as
+  // each part has at least kPrefetchUnits units, so its rows are known.
+  PrefetchRows NextUnit() {
     PrefetchRows next;
-    next.rows = rows;
-    next.offset_bytes = offset_bytes;
+    if (cursor_part_ >= item_.part_end) return next;
+    next.rows = scratch_.rows[cursor_part_ % 2] + cursor_chunk_;
+    next.offset_bytes = cursor_head_ * cursor_heads_.head_bytes + (cursor_values_ ? cursor_heads_.value_bytes : 0);
     next.row_bytes = row_bytes_;
-    next.end = slots;
+    next.end = ChunkSlots(cursor_, cursor_chunk_);
+    if (++cursor_head_ < cursor_heads_.end) return next;
+    cursor_head_ = cursor_heads_.begin;
+    cursor_chunk_ += kChunkSlots;
+    if (cursor_chunk_ < cursor_.num_slots) return next;
+    cursor_chunk_ = 0;
+    if (cursor_values_) {
+      StartCursor(cursor_part_ + 1);
+    } else {
+      cursor_values_ = true;
+    }
     return next;
+  }
+
+  static void FetchNow(const PrefetchRows& next) {
+    for (int i = next.begin; i < next.end; ++i) {
+      const uint8_t* begin = next.rows[i] + next.offset_bytes;
+      for (int64_t line = 0; line < next.row_bytes; line += 64) __builtin_prefetch(begin + line, 0, 2);
+    }
   }
 
   // Packing takes about as long as multiplying four rows; the prefetches are shared out accordingly.
@@ -174,14 +207,7 @@ class ItemRunner {
     for (int chunk = 0; chunk < part.num_slots; chunk += kChunkSlots) {
       const int slots = ChunkSlots(part, chunk);
       for (int head = heads.begin; head < heads.end; ++head) {
-        PrefetchRows next;
-        if (head + 1 < heads.end) {
-          next = Next(rows + chunk, (head + 1) * heads.head_bytes, slots);
-        } else if (chunk + kChunkSlots < part.num_slots) {
-          next = Next(rows + chunk + kChunkSlots, heads.begin * heads.head_bytes, ChunkSlots(part, chunk + kChunkSlots));
-        } else {
-          next = Next(rows, heads.value_bytes + heads.begin * heads.head_bytes, ChunkSlots(part, 0));
-        }
+        PrefetchRows next = NextUnit();
         const PrefetchRows first = TakeForPacking(heads, &next);
         kernels_.pack_keys(rows + chunk, head * heads.head_bytes, slots, head_dim_, first, packed_);
         const int64_t row = int64_t{head - heads.begin} * heads.rows_each;
@@ -209,23 +235,14 @@ class ItemRunner {
     }
   }
 
-  void Values(const Part& part, const uint8_t* const* rows, const uint8_t* const* next_rows, const Part& next_part) {
+  void Values(const Part& part, const uint8_t* const* rows) {
     const StoredHeads heads = HeadsOf(part.expert);
     const auto* weights = reinterpret_cast<const uint32_t*>(scores_);
     for (int chunk = 0; chunk < part.num_slots; chunk += kChunkSlots) {
       const int slots = ChunkSlots(part, chunk);
       for (int head = heads.begin; head < heads.end; ++head) {
         const int64_t offset = heads.value_bytes + head * heads.head_bytes;
-        PrefetchRows next;
-        if (head + 1 < heads.end) {
-          next = Next(rows + chunk, offset + heads.head_bytes, slots);
-        } else if (chunk + kChunkSlots < part.num_slots) {
-          next = Next(rows + chunk + kChunkSlots, heads.value_bytes + heads.begin * heads.head_bytes,
-                      ChunkSlots(part, chunk + kChunkSlots));
-        } else if (next_rows != nullptr) {
-          const StoredHeads next_heads = HeadsOf(next_part.expert);
-          next = Next(next_rows, next_heads.begin * next_heads.head_bytes, ChunkSlots(next_part, 0));
-        }
+        PrefetchRows next = NextUnit();
         const PrefetchRows first = TakeForPacking(heads, &next);
         kernels_.pack_values(rows + chunk, offset, slots, head_dim_, padded_dim_, first, packed_);
         const int64_t row = int64_t{head - heads.begin} * heads.rows_each;
@@ -277,6 +294,12 @@ class ItemRunner {
   float* max_ = nullptr;
   float* sum_ = nullptr;
   float* out_ = nullptr;
+  int32_t cursor_part_ = 0;
+  bool cursor_values_ = false;
+  int cursor_chunk_ = 0;
+  int cursor_head_ = 0;
+  Part cursor_;
+  StoredHeads cursor_heads_ = {};
 };
 
 }  // namespace

@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <numeric>
 #include <random>
 #include <string>
@@ -105,6 +107,31 @@ class Workload {
     params_.query_stride = params_.out_stride = int64_t{kQueryHeads} * layout.head_dim;
   }
 
+  // Seconds of the prefill of one sequence's whole context in one chunk of `queries` last tokens, each seeing its prefix.
+  double PrefillSeconds(int64_t queries, kernels::cpu::ThreadPool& pool, BenchClock clock) {
+    AttentionSequence sequence = sequences_[0];
+    sequence.query_begin = 0;
+    sequence.num_queries = static_cast<int32_t>(queries);
+    std::vector<int32_t> visible(queries * kNumExperts);
+    for (int64_t i = 0; i < queries; ++i) {
+      for (int e = 0; e < kNumExperts; ++e) {
+        const int64_t slots = sequence.kv.experts[e].num_slots;
+        visible[i * kNumExperts + e] = static_cast<int32_t>((slots * (i + 1) + queries - 1) / queries);
+      }
+    }
+    sequence.visible = visible.data();
+    std::vector<float> query(queries * params_.query_stride, 0.1f);
+    std::vector<float> out(query.size());
+    AttentionParams params = params_;
+    params.sequences = &sequence;
+    params.num_sequences = 1;
+    params.query = query.data();
+    params.out = out.data();
+    const double start = Now(clock, pool.num_threads());
+    kernels::cpu::PagedAttention(params, pool);
+    return Now(clock, pool.num_threads()) - start;
+  }
+
   int64_t num_sequences() const { return static_cast<int64_t>(sequences_.size()); }
   int64_t total_bytes() const { return sequence_bytes_ * num_sequences(); }
 
@@ -154,9 +181,12 @@ void Run(const Settings& settings) {
   std::printf("decode attention, 32 query heads, 8 kv heads, head_dim 64, bfloat16, %d threads, %s, pool %lld MiB\n",
               settings.threads, Name(kernels::cpu::ActiveCpuLevel()), static_cast<long long>(settings.pool_bytes >> 20));
   std::printf("%8s %-6s %6s %10s %10s %8s %14s\n", "context", "mix", "batch", "read GB/s", "kernel GB/s", "share", "us/token/layer");
+  // [mixes] seconds a token and layer at the longest context, batch 1.
+  double longest[std::size(kMixes)] = {};
   for (const int context : kContexts) {
     for (const int64_t batch : {int64_t{1}, int64_t{16}}) {
-      for (const Mix& mix : kMixes) {
+      for (size_t m = 0; m < std::size(kMixes); ++m) {
+        const Mix& mix = kMixes[m];
         Workload workload(layout, static_cast<const uint8_t*>(memory), num_pages, context, mix);
         workload.RunSeconds(batch, pool, settings.clock);
         std::vector<double> share;
@@ -175,8 +205,17 @@ void Run(const Settings& settings) {
         std::printf("%8d %-6s %6lld %10.1f %10.1f %7.0f%% %14.1f\n", context, mix.name, static_cast<long long>(batch),
                     Median(read_rate) / 1e9, Median(rate) / 1e9, 100 * Median(share), 1e6 * Median(token_seconds));
         std::fflush(stdout);
+        if (batch == 1) longest[m] = Median(token_seconds);
       }
     }
+  }
+  std::printf("at %d tokens: 3:1:6 takes %.2f of the time of 0:1:0 (equal bytes) and %.2f of full KV's (half the bytes)\n",
+              kContexts[std::size(kContexts) - 1], longest[1] / longest[2], longest[1] / longest[0]);
+  for (const Mix& mix : kMixes) {
+    Workload workload(layout, static_cast<const uint8_t*>(memory), num_pages, 512, mix);
+    std::vector<double> seconds;
+    for (int i = 0; i < settings.repetitions; ++i) seconds.push_back(workload.PrefillSeconds(512, pool, settings.clock));
+    std::printf("prefill of 512 tokens, %s: %.2f ms a layer\n", mix.name, 1e3 * Median(seconds));
   }
   munmap(memory, settings.pool_bytes);
 }
