@@ -4,7 +4,7 @@
 //
 // A policy has: Vec (kLanes floats), Zero, Set1, Load, Store, MulAdd(a, b, c) = a * b + c, Max, Min, Exp2,
 // FirstLanes(x, n, other) = lanes below n of x, the rest of other; ReduceMax, ReduceSum (fixed order); LoadN, StoreN (first n
-// lanes, the rest zero / untouched); RoundBF16(x), StoreBF16N (rounded to nearest even); and LoadBF16N.
+// lanes, the rest zero / untouched; n above kLanes means all); RoundBF16(x), StoreBF16N (rounded to nearest even); and LoadBF16N.
 #ifndef RATION_KERNELS_CPU_SIMD_PORTABLE_H_
 #define RATION_KERNELS_CPU_SIMD_PORTABLE_H_
 
@@ -31,19 +31,19 @@ struct PortableSimd {
   static void Store(float* p, Vec v) { std::memcpy(p, &v, sizeof(v)); }
   static Vec LoadN(const float* p, int n) {
     Vec v = Zero();
-    for (int i = 0; i < n; ++i) v[i] = p[i];
+    for (int i = 0; i < n && i < kLanes; ++i) v[i] = p[i];
     return v;
   }
   static void StoreN(float* p, Vec v, int n) {
-    for (int i = 0; i < n; ++i) p[i] = v[i];
+    for (int i = 0; i < n && i < kLanes; ++i) p[i] = v[i];
   }
   static Vec LoadBF16N(const uint16_t* p, int n) {
     Vec v = Zero();
-    for (int i = 0; i < n; ++i) v[i] = FromBF16(p[i]);
+    for (int i = 0; i < n && i < kLanes; ++i) v[i] = FromBF16(p[i]);
     return v;
   }
   static void StoreBF16N(uint16_t* p, Vec v, int n) {
-    for (int i = 0; i < n; ++i) p[i] = ToBF16(v[i]);
+    for (int i = 0; i < n && i < kLanes; ++i) p[i] = ToBF16(v[i]);
   }
   static Vec RoundBF16(Vec v) {
     for (int i = 0; i < kLanes; ++i) v[i] = FromBF16(ToBF16(v[i]));
