@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -100,6 +101,12 @@ int Fail(int exit_status, const absl::Status& status) {
   return exit_status;
 }
 
+// gRPC's and protobuf's own messages are about what clients do (they are told) or repeat what we report ourselves.
+void QuietLibraries() {
+  google::protobuf::SetLogHandler(nullptr);
+  gpr_set_log_function([](gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); });
+}
+
 // Hears the signals on a thread of its own, which lives as long as the process: before the server is ready a signal ends the
 // process, the first one after that asks for a drain, the next ends the process.
 class Ending {
@@ -181,7 +188,7 @@ int main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("rationd"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ %v", spdlog::pattern_time_type::utc);
   spdlog::set_level(options->log_level);
-  google::protobuf::SetLogHandler(nullptr);  // it logs every string that is not UTF-8: clients are told, and could flood the log
+  QuietLibraries();
   absl::StatusOr<std::unique_ptr<ration::SignalWatcher>> signals = ration::SignalWatcher::Create();
   if (!signals.ok()) return Fail(1, signals.status());
   Ending ending(signals->get());

@@ -74,7 +74,8 @@ class Families {
   std::vector<MetricFamily> families_;
 };
 
-std::string ExpertLabel(int expert) { return absl::StrCat(expert); }
+// As people count them: expert 1 keeps every head.
+std::string ExpertLabel(int expert) { return absl::StrCat(expert + 1); }
 
 void AddKvFamilies(const EngineStats& stats, Families* out) {
   const double layers = static_cast<double>(std::max<int64_t>(stats.num_layers, 1));

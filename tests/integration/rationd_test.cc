@@ -96,6 +96,7 @@ class Rationd {
   std::string output() const { return ReadFile(output_); }
   v1::Generation::Stub& stub() { return *stub_; }
   const std::shared_ptr<grpc::Channel>& channel() { return channel_; }
+  int port() const { return port_; }
 
  private:
   pid_t pid_ = 0;
@@ -235,6 +236,16 @@ TEST_F(RationdTest, RefusesAWrongCommandLineInOneLineWithStatusTwo) {
     EXPECT_THAT(output, HasSubstr(bad.says));
     EXPECT_EQ(std::count(output.begin(), output.end(), '\n'), 1) << output;
   }
+}
+
+TEST_F(RationdTest, SaysInOneLineThatItsPortIsTaken) {
+  auto first = Rationd::Serving(checkpoint_->directory(), {});
+  Rationd second({"--model=" + checkpoint_->directory(), "--listen=127.0.0.1:" + std::to_string(first->port()),
+                  "--metrics_listen=", "--log_level=error", "--kv_budget=4MiB"});
+  EXPECT_EQ(second.Wait(), 1);
+  EXPECT_THAT(second.output(), ::testing::StartsWith("rationd: --listen: cannot bind 127.0.0.1:"));
+  const std::string output = second.output();
+  EXPECT_EQ(std::count(output.begin(), output.end(), '\n'), 1) << output;
 }
 
 TEST_F(RationdTest, ExplainsItself) {

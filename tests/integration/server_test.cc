@@ -268,7 +268,7 @@ TEST_F(MetricsEndpointTest, CountsRequestsAndRefusals) {
   EXPECT_THAT(metrics, StartsWith("HTTP/1.1 200 OK"));
   EXPECT_THAT(metrics, HasSubstr("ration_requests_total{outcome=\"length\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("ration_kv_budget_bytes 1048576\n"));
-  EXPECT_THAT(metrics, HasSubstr("ration_expert_ratio{expert=\"1\"} 0.5\n"));
+  EXPECT_THAT(metrics, HasSubstr("ration_expert_ratio{expert=\"2\"} 0.5\n"));
   EXPECT_THAT(metrics, HasSubstr("ration_model_info{name=\"puppet\",architecture=\"PuppetForCausalLM\",dtype=\"float32\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("process_resident_memory_bytes "));
 }

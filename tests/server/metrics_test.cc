@@ -28,10 +28,10 @@ TEST(EngineFamilies, DividePerLayerCountsSoThatTokensAreTokens) {
   stats.kv_token_layers = {40, 20};
   stats.routed_token_layers[1] = {400, 8};
   const std::string text = Text(stats);
-  EXPECT_THAT(text, HasSubstr("ration_kv_tokens{expert=\"0\"} 10\n"));
-  EXPECT_THAT(text, HasSubstr("ration_kv_tokens{expert=\"1\"} 5\n"));
-  EXPECT_THAT(text, HasSubstr("ration_routed_tokens_total{expert=\"1\",phase=\"prefill\"} 100\n"));
-  EXPECT_THAT(text, HasSubstr("ration_routed_tokens_total{expert=\"1\",phase=\"decode\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("ration_kv_tokens{expert=\"1\"} 10\n"));
+  EXPECT_THAT(text, HasSubstr("ration_kv_tokens{expert=\"2\"} 5\n"));
+  EXPECT_THAT(text, HasSubstr("ration_routed_tokens_total{expert=\"2\",phase=\"prefill\"} 100\n"));
+  EXPECT_THAT(text, HasSubstr("ration_routed_tokens_total{expert=\"2\",phase=\"decode\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("ration_kv_usage_ratio 0.25\n"));
 }
 
