@@ -1,5 +1,6 @@
 #include "server/server.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -25,7 +26,7 @@ constexpr char kServiceName[] = "ration.v1.Generation";
 // Room in a message for everything beside the prompt, so that a prompt that is a little too long gets our message about it and not
 // gRPC's about message sizes.
 constexpr int64_t kMessageOverheadBytes = int64_t{1} << 20;
-// How long statuses may take to reach the clients after the last request has ended.
+// How long statuses may take to reach the clients after the last request has ended, if the grace period is over by then.
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
 // Threads for the only service that is not on the callback API (reflection).
 constexpr int kMaxSyncThreads = 4;
@@ -128,7 +129,8 @@ bool Server::Drain(absl::Duration grace) {
         for (const std::string& request_id : left) runner_->Abort(request_id, FinishReason::kShutdown);
       }
     }
-    grpc_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
+    // Streams that have ended may still be on their way to clients that read slowly.
+    grpc_server_->Shutdown(absl::ToChronoTime(std::max(deadline, absl::Now() + kFlushTime)));
     grpc_server_->Wait();
   }
   metrics_endpoint_.reset();

@@ -222,7 +222,7 @@ TEST_F(ConcurrencyTest, ARequestThatCanNeverFitIsRefusedWithBytesNeededAndBytesT
   request.mutable_stopping()->set_max_new_tokens(60000);
   const StreamResult result = ReadStream(*stub_, request);
   EXPECT_EQ(result.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_NE(result.status.error_message().find("bytes"), std::string::npos) << result.status.error_message();
+  EXPECT_NE(result.status.error_message().find("the budget is 2.00 MiB"), std::string::npos) << result.status.error_message();
   EXPECT_EQ(result.status.error_details(), "") << "waiting would not help";
 }
 
