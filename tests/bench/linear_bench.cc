@@ -173,37 +173,43 @@ void RunShape(const Shape& shape, const std::vector<int64_t>& row_counts, Machin
   }
 }
 
-// How many of a library's rows differ from what the same row gives alone: the reason for a kernel of our own.
+// How many rows differ from what the same row gives alone, of Linear and of the libraries: a request's tokens must not depend
+// on its neighbours in the batch.
 void ReportBatchDependence(kernels::cpu::ThreadPool* pool) {
-  const int64_t in = 2048, out = 2048, rows = 64;
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
-    const at::Tensor weight = RandomTensor(out, in, dtype), x = RandomTensor(rows, in, dtype);
-    Linear::Options options;
-    options.weights = {weight};
-    options.compute = dtype;
-    options.pool = pool;
-    auto linear = Linear::Create(options);
-    if (!linear.ok()) return;
-    std::vector<float> alone(out);
-    for (int64_t batch : {4, 16, 64}) {
-      std::vector<float> y(batch * out);
-      int64_t ours = 0, dnnl_rows = 0, torch_rows = 0;
-      (*linear)->Forward(x.data_ptr(), batch, y.data());
-      for (int64_t r = 0; r < batch; ++r) {
-        (*linear)->Forward(x[r].data_ptr(), 1, alone.data());
-        ours += !std::equal(alone.begin(), alone.end(), y.begin() + r * out);
+  const int64_t sizes[][2] = {{64, 512}, {172, 64}, {512, 512}, {1376, 512}, {2048, 2048}, {8192, 2048}};
+  const int64_t batches[] = {2, 3, 4, 7, 16, 33, 64, 200};
+  std::printf("rows of batches of 2 to 200 that differ from the same row alone (of %d)\n\n", 2 + 3 + 4 + 7 + 16 + 33 + 64 + 200);
+  std::printf("| in x out | dtype | Ration | oneDNN | at::linear |\n|---|---|---|---|---|\n");
+  for (const auto& size : sizes) {
+    for (DType dtype : {DType::kF32, DType::kBF16}) {
+      const int64_t in = size[0], out = size[1];
+      const at::Tensor weight = RandomTensor(out, in, dtype), x = RandomTensor(200, in, dtype);
+      Linear::Options options;
+      options.weights = {weight};
+      options.compute = dtype;
+      options.pool = pool;
+      auto linear = Linear::Create(options);
+      if (!linear.ok()) return;
+      DnnlLinear single(weight, 1, dtype);
+      // By row: what each gives alone.
+      std::vector<float> ours(200 * out), dnnl(200 * out), y(200 * out);
+      std::vector<at::Tensor> torch;
+      for (int64_t r = 0; r < 200; ++r) {
+        (*linear)->Forward(x[r].data_ptr(), 1, &ours[r * out]);
+        single.Forward(x[r].data_ptr(), &dnnl[r * out]);
+        torch.push_back(at::linear(x.slice(0, r, r + 1), weight));
       }
-      DnnlLinear many(weight, batch, dtype), single(weight, 1, dtype);
-      many.Forward(x.data_ptr(), y.data());
-      for (int64_t r = 0; r < batch; ++r) {
-        single.Forward(x[r].data_ptr(), alone.data());
-        dnnl_rows += !std::equal(alone.begin(), alone.end(), y.begin() + r * out);
+      int64_t different[3] = {};
+      for (int64_t batch : batches) {
+        (*linear)->Forward(x.data_ptr(), batch, y.data());
+        for (int64_t r = 0; r < batch; ++r) different[0] += !std::equal(&ours[r * out], &ours[r * out] + out, &y[r * out]);
+        DnnlLinear(weight, batch, dtype).Forward(x.data_ptr(), y.data());
+        for (int64_t r = 0; r < batch; ++r) different[1] += !std::equal(&dnnl[r * out], &dnnl[r * out] + out, &y[r * out]);
+        const at::Tensor all = at::linear(x.slice(0, 0, batch), weight);
+        for (int64_t r = 0; r < batch; ++r) different[2] += !at::equal(all.slice(0, r, r + 1), torch[r]);
       }
-      const at::Tensor all = at::linear(x.slice(0, 0, batch), weight);
-      for (int64_t r = 0; r < batch; ++r) torch_rows += !at::equal(all.slice(0, r, r + 1), at::linear(x.slice(0, r, r + 1), weight));
-      std::printf("%s, %2ld rows: rows that differ from the same row alone: Ration %ld, oneDNN %ld, at::linear %ld\n",
-                  kernels::Name(dtype), static_cast<long>(batch), static_cast<long>(ours), static_cast<long>(dnnl_rows),
-                  static_cast<long>(torch_rows));
+      std::printf("| %ld x %ld | %s | %ld | %ld | %ld |\n", static_cast<long>(in), static_cast<long>(out), kernels::Name(dtype),
+                  static_cast<long>(different[0]), static_cast<long>(different[1]), static_cast<long>(different[2]));
     }
   }
 }
@@ -219,6 +225,10 @@ int Main(int argc, char** argv) {
     begin = std::min(list.find(',', begin), list.size() - 1) + 1;
   }
   kernels::cpu::ThreadPool pool(threads);
+  PinThreadsStartedBy([] {
+    const at::Tensor large = at::zeros({1024, 1024});
+    at::linear(large, large);
+  });
   PinThreads(pool);
   MachineProbe probe(DType::kBF16, &pool);
   const MachineRates rates = probe.Measure();

@@ -5,7 +5,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <set>
+#include <system_error>
 
 #include <ATen/ATen.h>
 
@@ -26,25 +30,56 @@ WeightMemory FilledBuffer() {
   return *std::move(memory);
 }
 
+// The processors this process may use.
+std::vector<int> AllowedProcessors() {
+  std::vector<int> processors;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return processors;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &allowed)) processors.push_back(cpu);
+  }
+  return processors;
+}
+
+// Thread 0 is the calling one.
+void PinThread(pid_t thread, int processor) {
+  cpu_set_t own;
+  CPU_ZERO(&own);
+  CPU_SET(processor, &own);
+  sched_setaffinity(thread, sizeof(own), &own);
+}
+
+std::set<pid_t> ThreadsOfThisProcess() {
+  std::set<pid_t> threads;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task", error)) {
+    threads.insert(static_cast<pid_t>(std::atoi(entry.path().filename().c_str())));
+  }
+  return threads;
+}
+
 }  // namespace
 
 void PinThreads(kernels::cpu::ThreadPool& pool) {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) < pool.num_threads()) return;
-  std::vector<int> cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &allowed)) cpus.push_back(cpu);
-  }
+  const std::vector<int> processors = AllowedProcessors();
+  if (static_cast<int>(processors.size()) < pool.num_threads()) return;
   // Every body waits for the others, so each thread runs exactly one.
   std::atomic<int> arrived{0};
   pool.ParallelFor(pool.num_threads(), [&](int64_t, int thread) {
     arrived.fetch_add(1);
     while (arrived.load() < pool.num_threads()) sched_yield();
-    cpu_set_t own;
-    CPU_ZERO(&own);
-    CPU_SET(cpus[thread], &own);
-    sched_setaffinity(0, sizeof(own), &own);
+    PinThread(0, processors[thread]);
   });
+}
+
+void PinThreadsStartedBy(const std::function<void()>& start) {
+  const std::vector<int> processors = AllowedProcessors();
+  const std::set<pid_t> before = ThreadsOfThisProcess();
+  start();
+  size_t next = 1;
+  for (pid_t thread : ThreadsOfThisProcess()) {
+    if (before.count(thread) == 0 && next < processors.size()) PinThread(thread, processors[next++]);
+  }
 }
 
 MachineProbe::MachineProbe(kernels::DType dtype, kernels::cpu::ThreadPool* pool)

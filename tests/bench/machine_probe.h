@@ -5,6 +5,7 @@
 #define RATION_TESTS_BENCH_MACHINE_PROBE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -17,6 +18,10 @@ namespace ration::bench {
 
 // Ties each thread of the pool to a processor of its own, if there are enough.
 void PinThreads(kernels::cpu::ThreadPool& pool);
+
+// Runs `start`, which makes a library start its threads, and does the same for those: the caller's processor is the first, theirs
+// the following ones. Call before PinThreads.
+void PinThreadsStartedBy(const std::function<void()>& start);
 
 struct MachineRates {
   double bytes_per_second = 0;       // plain vector loads from huge pages, all threads
