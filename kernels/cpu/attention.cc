@@ -59,7 +59,7 @@ class ItemRunner {
         last_query_(item.query_begin + item.num_queries - 1),
         num_rows_(item.num_heads * item.num_queries),
         head_dim_(layout_.head_dim),
-        padded_dim_(static_cast<int>(RoundUp(head_dim_, kMaxLanes))),
+        padded_dim_(static_cast<int>(RoundUp(head_dim_, kDimPadding))),
         key_words_(kernels.key_words(head_dim_)),
         row_bytes_(head_dim_ * SizeOf(layout_.dtype)) {}
 
@@ -242,14 +242,10 @@ class ItemRunner {
       const int slots = ChunkSlots(part, chunk);
       for (int head = heads.begin; head < heads.end; ++head) {
         const int64_t offset = heads.value_bytes + head * heads.head_bytes;
-        PrefetchRows next = NextUnit();
-        const PrefetchRows first = TakeForPacking(heads, &next);
-        kernels_.pack_values(rows + chunk, offset, slots, head_dim_, padded_dim_, first, packed_);
         const int64_t row = int64_t{head - heads.begin} * heads.rows_each;
-        const int steps = (slots + kernels_.slots_per_word - 1) / kernels_.slots_per_word;
-        kernels_.multiply(weights + row * kPartSlots + chunk / kernels_.slots_per_word, kPartSlots, packed_, padded_dim_,
-                          part_out_ + row * padded_dim_, padded_dim_, heads.rows_each, steps, padded_dim_, chunk > 0,
-                          next);
+        kernels_.add_values(weights + row * kPartSlots + chunk / kernels_.slots_per_word, kPartSlots, rows + chunk, offset, slots,
+                            head_dim_, padded_dim_, part_out_ + row * padded_dim_, heads.rows_each, chunk > 0, NextUnit(),
+                            packed_);
       }
     }
   }
@@ -311,7 +307,7 @@ void PagedAttention(const AttentionParams& params, ThreadPool& pool) {
   const TileKernels& kernels = ActiveTileKernels(params.layout.dtype);
   Partials partials;
   if (plan.num_partials > 0) {
-    const int64_t padded_dim = RoundUp(params.layout.head_dim, kMaxLanes);
+    const int64_t padded_dim = RoundUp(params.layout.head_dim, kDimPadding);
     partials.out = partial_memory.Reserve(plan.num_partials * (padded_dim + 2));
     partials.max = partials.out + plan.num_partials * padded_dim;
     partials.sum = partials.max + plan.num_partials;

@@ -2,7 +2,7 @@
 // Layer: kernels/cpu/attention (private). Unnamed namespace: each file that includes this is compiled for its own instruction
 // set. See tile_kernels.h for what each function does.
 //
-// A format F has: Simd; kSlotsPerWord; KeyWords; PackQuery; PackKeys; PackValues; Weigh, which does what
+// A format F has: Simd; kSlotsPerWord; KeyWords; PackQuery; PackKeys; AddValues; Finish; Weigh, which does what
 // Softmax does once the largest score is known; and Step(sum, a, b), which adds the product of two words in each lane.
 #ifndef RATION_KERNELS_CPU_ATTENTION_SIMD_TILE_KERNELS_H_
 #define RATION_KERNELS_CPU_ATTENTION_SIMD_TILE_KERNELS_H_
@@ -157,31 +157,23 @@ void Merge(float part_max, float part_sum, const float* part_out, int padded_dim
 }
 
 template <class F>
-void Finish(const float* out, float sum, int head_dim, float* result) {
-  using Simd = typename F::Simd;
-  const typename Simd::Vec divisor = Simd::Set1(sum);
-  int i = 0;
-  for (; i + Simd::kLanes <= head_dim; i += Simd::kLanes) Simd::Store(result + i, Simd::Load(out + i) / divisor);
-  if (i < head_dim) Simd::StoreN(result + i, Simd::Load(out + i) / divisor, head_dim - i);
-}
-
-template <class F>
 TileKernels MakeTileKernels() {
   TileKernels kernels;
   kernels.slots_per_word = F::kSlotsPerWord;
   kernels.key_words = F::KeyWords;
   kernels.pack_query = F::PackQuery;
   kernels.pack_keys = F::PackKeys;
-  kernels.pack_values = F::PackValues;
   kernels.multiply = Multiply<F>;
   kernels.softmax = Softmax<F>;
   kernels.merge = Merge<F>;
-  kernels.finish = Finish<F>;
+  kernels.add_values = F::AddValues;
+  kernels.finish = F::Finish;
   return kernels;
 }
 
 // One float a word; a bfloat16 cache is widened while it is packed. Derived formats replace PackKeys by a vectorised one.
-template <class SimdPolicy, bool kBF16>
+// Format is the derived format itself.
+template <class Format, class SimdPolicy, bool kBF16>
 struct FloatFormat {
   using Simd = SimdPolicy;
   using Vec = typename Simd::Vec;
@@ -234,12 +226,11 @@ struct FloatFormat {
     }
   }
 
-  static void PackValues(const uint8_t* const* rows, int64_t offset, int count, int head_dim, int padded_dim,
-                         const PrefetchRows& next, uint32_t* values) {
-    Prefetcher prefetcher(next, count);
+  static void AddValues(const uint32_t* weights, int64_t weights_stride, const uint8_t* const* rows, int64_t offset, int count,
+                        int head_dim, int padded_dim, float* out, int num_rows, bool accumulate, const PrefetchRows& next,
+                        uint32_t* scratch) {
     for (int slot = 0; slot < count; ++slot) {
-      prefetcher.Step();
-      float* out = reinterpret_cast<float*>(values) + int64_t{slot} * padded_dim;
+      float* packed = reinterpret_cast<float*>(scratch) + int64_t{slot} * padded_dim;
       for (int i = 0; i < padded_dim; i += Simd::kLanes) {
         const int n = head_dim - i;
         Vec v = Simd::Zero();
@@ -253,9 +244,17 @@ struct FloatFormat {
             v = Simd::LoadN(row + i, n);
           }
         }
-        Simd::Store(out + i, v);
+        Simd::Store(packed + i, v);
       }
     }
+    Multiply<Format>(weights, weights_stride, scratch, padded_dim, out, padded_dim, num_rows, count, padded_dim, accumulate, next);
+  }
+
+  static void Finish(const float* out, float sum, int head_dim, float* result) {
+    const Vec divisor = Simd::Set1(sum);
+    int i = 0;
+    for (; i + Simd::kLanes <= head_dim; i += Simd::kLanes) Simd::Store(result + i, Simd::Load(out + i) / divisor);
+    if (i < head_dim) Simd::StoreN(result + i, Simd::Load(out + i) / divisor, head_dim - i);
   }
 };
 

@@ -31,7 +31,7 @@ inline void Transpose(__m256i (&rows)[8]) {
 }
 
 template <bool kBF16>
-struct Avx2Format : FloatFormat<Avx2Simd, kBF16> {
+struct Avx2Format : FloatFormat<Avx2Format<kBF16>, Avx2Simd, kBF16> {
   // 4 x 2 vectors of sums, 2 of words and 1 broadcast word: 11 of 16 registers.
   static constexpr int kRows = 4;
   static constexpr int kVectors = 2;
@@ -42,7 +42,7 @@ struct Avx2Format : FloatFormat<Avx2Simd, kBF16> {
     constexpr int kPerWord = kBF16 ? 2 : 1;
     const int words = head_dim / kPerWord;
     if (head_dim % (8 * kPerWord) != 0) {
-      FloatFormat<Avx2Simd, kBF16>::PackKeys(rows, offset, count, head_dim, next, keys);
+      FloatFormat<Avx2Format<kBF16>, Avx2Simd, kBF16>::PackKeys(rows, offset, count, head_dim, next, keys);
       return;
     }
     Prefetcher prefetcher(next, (count + 7) / 8 * (words / 8));

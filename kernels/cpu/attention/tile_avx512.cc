@@ -9,7 +9,7 @@ namespace ration::kernels::cpu {
 namespace {
 
 template <bool kBF16>
-struct Avx512Format : FloatFormat<Avx512Simd, kBF16> {
+struct Avx512Format : FloatFormat<Avx512Format<kBF16>, Avx512Simd, kBF16> {
   // 4 x 4 vectors of sums hide the latency of a multiply-add.
   static constexpr int kRows = 4;
   static constexpr int kVectors = 4;
@@ -21,7 +21,7 @@ struct Avx512Format : FloatFormat<Avx512Simd, kBF16> {
     } else if (head_dim % 2 == 0) {
       PackWords<true>(rows, offset, count, head_dim / 2, next, keys);
     } else {
-      FloatFormat<Avx512Simd, kBF16>::PackKeys(rows, offset, count, head_dim, next, keys);
+      FloatFormat<Avx512Format<kBF16>, Avx512Simd, kBF16>::PackKeys(rows, offset, count, head_dim, next, keys);
     }
   }
 };

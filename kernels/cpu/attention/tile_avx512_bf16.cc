@@ -87,32 +87,86 @@ struct PairFormat {
     }
   }
 
-  static void PackValues(const uint8_t* const* rows, int64_t offset, int count, int head_dim, int padded_dim,
-                         const PrefetchRows& next, uint32_t* values) {
-    // Pairs (row a, row b) of components 0..15 and 16..31 of two vectors of 32.
-    const __m512i low_half = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37,
-                                              5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
-    const __m512i high_half = _mm512_add_epi16(low_half, _mm512_set1_epi16(16));
-    Prefetcher prefetcher(next, (count + 1) / 2);
-    for (int slot = 0; slot < count; slot += 2) {
-      const uint16_t* a = reinterpret_cast<const uint16_t*>(rows[slot] + offset);
-      const uint16_t* b = reinterpret_cast<const uint16_t*>(rows[slot + 1] + offset);
-      uint32_t* out = values + int64_t{slot / 2} * padded_dim;
+  // The pairs are made on the way: unpacking two rows costs nothing beside four dot products, as it uses other ports. It leaves
+  // the 32 components of a group in another order, which Finish undoes.
+  template <int kRows, int kGroups, bool kMasked>
+  static inline void AddGroups(const uint32_t* weights, int64_t weights_stride, const uint8_t* const* rows, int64_t offset,
+                               int steps, __mmask32 mask, float* out, int64_t out_stride, bool accumulate,
+                               Prefetcher& prefetcher) {
+    Vec acc[kRows][2 * kGroups];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 2 * kGroups; ++v) acc[r][v] = accumulate ? Simd::Load(out + r * out_stride + v * 16) : Simd::Zero();
+    }
+    for (int64_t step = 0; step < steps; ++step) {
       prefetcher.Step();
-      for (int i = 0; i < padded_dim; i += 32) {
-        __m512i from_a;
-        __m512i from_b;
-        if (i + 32 <= head_dim) {
-          from_a = _mm512_loadu_si512(a + i);
-          from_b = _mm512_loadu_si512(b + i);
-        } else {
-          const __mmask32 mask = head_dim > i ? (1u << (head_dim - i)) - 1 : 0;
-          from_a = _mm512_maskz_loadu_epi16(mask, a + i);
-          from_b = _mm512_maskz_loadu_epi16(mask, b + i);
-        }
-        _mm512_storeu_si512(out + i, _mm512_permutex2var_epi16(from_a, low_half, from_b));
-        if (i + 16 < padded_dim) _mm512_storeu_si512(out + i + 16, _mm512_permutex2var_epi16(from_a, high_half, from_b));
+      const uint8_t* a = rows[2 * step] + offset;
+      const uint8_t* b = rows[2 * step + 1] + offset;
+      __m512i pairs[2 * kGroups];
+#pragma GCC unroll 2
+      for (int g = 0; g < kGroups; ++g) {
+        const __m512i from_a = kMasked ? _mm512_maskz_loadu_epi16(mask, a + g * 64) : _mm512_loadu_si512(a + g * 64);
+        const __m512i from_b = kMasked ? _mm512_maskz_loadu_epi16(mask, b + g * 64) : _mm512_loadu_si512(b + g * 64);
+        pairs[2 * g] = _mm512_unpacklo_epi16(from_a, from_b);
+        pairs[2 * g + 1] = _mm512_unpackhi_epi16(from_a, from_b);
       }
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        const __m512i weight = _mm512_set1_epi32(static_cast<int>(weights[r * weights_stride + step]));
+#pragma GCC unroll 4
+        for (int v = 0; v < 2 * kGroups; ++v) acc[r][v] = _mm512_dpbf16_ps(acc[r][v], (__m512bh)weight, (__m512bh)pairs[v]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 2 * kGroups; ++v) Simd::Store(out + r * out_stride + v * 16, acc[r][v]);
+    }
+  }
+
+  template <int kGroups, bool kMasked>
+  static void AddColumns(const uint32_t* weights, int64_t weights_stride, const uint8_t* const* rows, int64_t offset, int steps,
+                         __mmask32 mask, float* out, int64_t out_stride, int num_rows, bool accumulate, Prefetcher& prefetcher) {
+    int row = 0;
+    for (; row + 4 <= num_rows; row += 4) {
+      AddGroups<4, kGroups, kMasked>(weights + row * weights_stride, weights_stride, rows, offset, steps, mask,
+                                     out + row * out_stride, out_stride, accumulate, prefetcher);
+    }
+    for (; row < num_rows; ++row) {
+      AddGroups<1, kGroups, kMasked>(weights + row * weights_stride, weights_stride, rows, offset, steps, mask,
+                                     out + row * out_stride, out_stride, accumulate, prefetcher);
+    }
+  }
+
+  static void AddValues(const uint32_t* weights, int64_t weights_stride, const uint8_t* const* rows, int64_t offset, int count,
+                        int head_dim, int padded_dim, float* out, int num_rows, bool accumulate, const PrefetchRows& next,
+                        uint32_t*) {
+    const int steps = (count + 1) / 2;
+    Prefetcher prefetcher(next, int64_t{(num_rows + 3) / 4} * ((head_dim + 63) / 64) * steps);
+    int column = 0;
+    for (; column + 64 <= head_dim; column += 64) {
+      AddColumns<2, false>(weights, weights_stride, rows, offset + 2 * column, steps, 0, out + column, padded_dim, num_rows,
+                           accumulate, prefetcher);
+    }
+    for (; column < head_dim; column += 32) {
+      const int left = head_dim - column;
+      const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
+      AddColumns<1, true>(weights, weights_stride, rows, offset + 2 * column, steps, mask, out + column, padded_dim, num_rows,
+                          accumulate, prefetcher);
+    }
+  }
+
+  static void Finish(const float* out, float sum, int head_dim, float* result) {
+    // Lanes of 4 components: the first vector of a group has lanes 0, 2, 4, 6, the second 1, 3, 5, 7.
+    const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    const Vec divisor = Simd::Set1(sum);
+    for (int i = 0; i < head_dim; i += 32) {
+      const Vec first = Simd::Load(out + i) / divisor;
+      const Vec second = Simd::Load(out + i + 16) / divisor;
+      Simd::StoreN(result + i, _mm512_permutex2var_ps(first, low, second), head_dim - i);
+      Simd::StoreN(result + i + 16, _mm512_permutex2var_ps(first, high, second), head_dim - i - 16);
     }
   }
 };

@@ -3,8 +3,8 @@
 // Layer: kernels/cpu/attention (private). Pure functions on caller-owned memory.
 //
 // Everything is a small matrix product on 32-bit words: a word is a float, or (with the bfloat16 dot product) a pair of
-// bfloat16 values that are multiplied and added at once. Keys are packed so that a vector holds the same word of many slots,
-// values so that a vector holds many components of one slot (or pair of slots).
+// bfloat16 values that are multiplied and added at once. Keys are packed so that a vector holds the same word of many slots;
+// a vector of values holds many components of one slot (or pair of slots).
 //
 // Batch invariance: each score, weight and output component is one chain of operations in ascending order of head component
 // or slot, whatever tile it is computed in. Slots that a row must not see get weight 0, which leaves a sum as it is.
@@ -20,8 +20,10 @@ namespace ration::kernels::cpu {
 
 // Slots of one packed chunk: 64 slots of 64 words are 16 KiB, half of an L1 cache.
 inline constexpr int kChunkSlots = 64;
-// Vectors are at most this many floats; packed rows are padded to it.
+// Vectors are at most this many floats: slots of a part are read and written in multiples of it.
 inline constexpr int kMaxLanes = 16;
+// Rows of outputs are padded to a multiple of this: a vector of bfloat16.
+inline constexpr int kDimPadding = 32;
 
 // Rows that will be packed next. They are fetched into the cache a few at a time while the chunk before them is packed and
 // multiplied: all at once they would only queue up behind each other (a core has about 24 misses outstanding).
@@ -47,13 +49,8 @@ struct TileKernels {
   void (*pack_keys)(const uint8_t* const* rows, int64_t offset_bytes, int count, int head_dim, const PrefetchRows& next,
                     uint32_t* keys);
 
-  // values[ceil(count / slots_per_word)][padded_dim] likewise; columns from head_dim up to padded_dim become zero.
-  void (*pack_values)(const uint8_t* const* rows, int64_t offset_bytes, int count, int head_dim, int padded_dim,
-                      const PrefetchRows& next, uint32_t* values);
-
   // sums[num_rows][columns] (+)= a[num_rows][steps] x b[steps][columns]; columns is a multiple of kMaxLanes. The words of a
-  // row of `a` are those of pack_query or softmax, b comes from pack_keys or pack_values. Strides in words. Fetches all of
-  // `next`.
+  // row of `a` are those of pack_query, b comes from pack_keys. Strides in words. Fetches all of `next`.
   void (*multiply)(const uint32_t* a, int64_t a_stride, const uint32_t* b, int64_t b_stride, float* sums,
                    int64_t sums_stride, int num_rows, int steps, int columns, bool accumulate,
                    const PrefetchRows& next);
@@ -62,10 +59,17 @@ struct TileKernels {
   // (a multiple of kMaxLanes). Returns the largest of the first `visible` >= 1 scores and the sum of the weights as packed.
   void (*softmax)(float* scores, int visible, int padded, float* max, float* sum);
 
-  // Merges a partial result into (max, sum, out): the exact reduction by log-sum-exp. padded_dim a multiple of kMaxLanes.
+  // out[num_rows][padded_dim] (+)= weights[num_rows] x values[count][head_dim], where the values are the rows at rows[i] +
+  // offset_bytes (as in pack_keys) and the words of a row of weights are those of softmax. The order of components in `out` is
+  // the implementation's own, until finish. `scratch` has room for kChunkSlots * padded_dim words. Fetches all of `next`.
+  void (*add_values)(const uint32_t* weights, int64_t weights_stride, const uint8_t* const* rows, int64_t offset_bytes, int count,
+                     int head_dim, int padded_dim, float* out, int num_rows, bool accumulate, const PrefetchRows& next,
+                     uint32_t* scratch);
+
+  // Merges a partial result into (max, sum, out): the exact reduction by log-sum-exp. padded_dim is a multiple of kDimPadding.
   void (*merge)(float part_max, float part_sum, const float* part_out, int padded_dim, float* max, float* sum, float* out);
 
-  // result[head_dim] = out / sum.
+  // result[head_dim] = out / sum, in the natural order of components.
   void (*finish)(const float* out, float sum, int head_dim, float* result);
 };
 

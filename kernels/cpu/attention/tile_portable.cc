@@ -7,7 +7,7 @@ namespace {
 
 // 4 x 2 vectors of sums, 2 of words and 1 broadcast word: 11 of 16 registers.
 template <bool kBF16>
-struct PortableFormat : FloatFormat<PortableSimd, kBF16> {
+struct PortableFormat : FloatFormat<PortableFormat<kBF16>, PortableSimd, kBF16> {
   static constexpr int kRows = 4;
   static constexpr int kVectors = 2;
 };
