@@ -47,8 +47,8 @@ RequestOutcome OutcomeOf(FinishReason reason) {
 absl::Status CheckFits(const Engine::Options& options, const KvCacheSpec& spec, const ModelInfo& info,
                        const DecodeRouter& router) {
   if (options.num_pages < 1 || options.num_pages > std::numeric_limits<int32_t>::max()) {
-    return absl::InvalidArgumentError(absl::StrCat("num_pages: must be in [1, ", std::numeric_limits<int32_t>::max(), "], not ",
-                                                   options.num_pages));
+    return absl::InvalidArgumentError(
+        absl::StrCat("num_pages: must be in [1, ", std::numeric_limits<int32_t>::max(), "], not ", options.num_pages));
   }
   if (options.slow_reader_timeout <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError(
@@ -125,8 +125,8 @@ absl::Status EngineCore::Submit(GenerationRequest request, OutputSink* sink) {
   const ModelInfo& model = model_->info();
   const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_tokens.size());
   if (absl::Status valid = ValidateRequest(request, model, tokenizer_ != nullptr); !valid.ok()) {
-    const bool too_long = prompt_tokens >= model.max_positions ||
-                          request.stopping.max_new_tokens > model.max_positions - prompt_tokens;
+    const bool too_long =
+        prompt_tokens >= model.max_positions || request.stopping.max_new_tokens > model.max_positions - prompt_tokens;
     if (too_long) reject(RejectReason::kContextTooLong);
     return valid;
   }
@@ -136,10 +136,10 @@ absl::Status EngineCore::Submit(GenerationRequest request, OutputSink* sink) {
   const int64_t pages = spec_.WorstCasePages(*router_, prompt_tokens, request.stopping.max_new_tokens);
   if (pages > cache_.num_pages()) {
     reject(RejectReason::kTooLarge);
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "needs ", FormatByteSize(pages * spec_.page_bytes()), " of KV cache for ", prompt_tokens, " prompt and ",
-        request.stopping.max_new_tokens, " new tokens at ratio ", router_->ratio().ToString(), ", the budget is ",
-        FormatByteSize(cache_.budget_bytes())));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("needs ", FormatByteSize(pages * spec_.page_bytes()), " of KV cache for ", prompt_tokens,
+                     " prompt and ", request.stopping.max_new_tokens, " new tokens at ratio ",
+                     router_->ratio().ToString(), ", the budget is ", FormatByteSize(cache_.budget_bytes())));
   }
   const absl::Time now = clock_->Now();
   const uint64_t seed = request.sampling.seed.has_value() ? *request.sampling.seed : NextSeed();
@@ -173,7 +173,9 @@ void EngineCore::Resume(const std::string& request_id) {
   UpdateTimer(sequence);
 }
 
-absl::Time EngineCore::NextWakeup() const { return timers_.empty() ? absl::InfiniteFuture() : timers_.begin()->first.first; }
+absl::Time EngineCore::NextWakeup() const {
+  return timers_.empty() ? absl::InfiniteFuture() : timers_.begin()->first.first;
+}
 
 void EngineCore::UpdateTimer(Sequence* sequence) {
   const absl::Time due = std::min(sequence->request().deadline, sequence->paused_since + options_.slow_reader_timeout);
@@ -192,13 +194,13 @@ void EngineCore::FinishEarly(Sequence* sequence, FinishReason reason, absl::Time
       ending.status = absl::DeadlineExceededError(
           sequence->place == SchedulableSequence::Place::kWaiting
               ? absl::StrCat("the deadline passed after ", after, " in the queue")
-              : absl::StrCat("the deadline passed after ", after, " with ", sequence->generated_tokens(), " of at most ",
-                             sequence->request().stopping.max_new_tokens, " tokens generated"));
+              : absl::StrCat("the deadline passed after ", after, " with ", sequence->generated_tokens(),
+                             " of at most ", sequence->request().stopping.max_new_tokens, " tokens generated"));
       break;
     }
     case FinishReason::kSlowReader:
-      ending.status = absl::ResourceExhaustedError(absl::StrCat(
-          "the client did not read its stream for ", absl::FormatDuration(options_.slow_reader_timeout)));
+      ending.status = absl::ResourceExhaustedError(
+          absl::StrCat("the client did not read its stream for ", absl::FormatDuration(options_.slow_reader_timeout)));
       break;
     case FinishReason::kShutdown:
       ending.status = absl::UnavailableError("the server is shutting down");

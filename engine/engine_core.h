@@ -1,9 +1,9 @@
-// The Engine: requests in, steps, pieces out. Admission and planning are the Scheduler's, a request's own state the Sequence's;
-// here they meet the model. engine_core.cc holds what callers ask for, engine_step.cc the phases of a step.
+// The Engine: requests in, steps, pieces out. Admission and planning are the Scheduler's, a request's own state the
+// Sequence's; here they meet the model. engine_core.cc holds what callers ask for, engine_step.cc the phases of a step.
 // Layer: engine; private to it (callers see engine.h). Thread-compatible.
 //
-// Invariants, beyond engine.h: (1) sequences_ holds exactly the live requests; each is waiting or running in the scheduler.
-// (2) timers_ holds exactly the sequences whose timer is finite.
+// Invariants, beyond engine.h: (1) sequences_ holds exactly the live requests; each is waiting or running in the
+// scheduler. (2) timers_ holds exactly the sequences whose timer is finite.
 #ifndef RATION_ENGINE_ENGINE_CORE_H_
 #define RATION_ENGINE_ENGINE_CORE_H_
 
@@ -64,7 +64,8 @@ class EngineCore final : public Engine {
 
   // Ends a sequence: frees everything it holds, then sends its last piece, which `delta` begins.
   void Finish(Sequence* sequence, Ending ending, GenerationDelta delta, absl::Time now);
-  // The same for a sequence that did not end by itself: shows the text it held back, and says why in words for the client.
+  // The same for a sequence that did not end by itself: shows the text it held back, and says why in words for the
+  // client.
   void FinishEarly(Sequence* sequence, FinishReason reason, absl::Time now);
   Ending MakeEnding(const Sequence& sequence, FinishReason reason, absl::Time now) const;
   void BookFinished(const Sequence& sequence, FinishReason reason, absl::Time now);

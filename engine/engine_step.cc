@@ -1,5 +1,5 @@
-// One step of the engine core, phase by phase. The order matters: timers first, so that nothing is computed for a request that is
-// over; admission next, so that freed pages are used in the same step; delivery last.
+// One step of the engine core, phase by phase. The order matters: timers first, so that nothing is computed for a
+// request that is over; admission next, so that freed pages are used in the same step; delivery last.
 #include <ATen/core/Tensor.h>
 
 #include "absl/strings/str_cat.h"
@@ -81,7 +81,8 @@ absl::Status EngineCore::CheckLogits(const at::Tensor& logits) const {
       logits.scalar_type() == at::kFloat) {
     return absl::OkStatus();
   }
-  return absl::InternalError(absl::StrCat("the model returned no contiguous float32 logits [", rows, ", ", vocab_size, "]"));
+  return absl::InternalError(
+      absl::StrCat("the model returned no contiguous float32 logits [", rows, ", ", vocab_size, "]"));
 }
 
 void EngineCore::BookForward(const SchedulerOutput& plan) {

@@ -47,7 +47,8 @@ std::optional<Ending> Sequence::Sample(absl::Span<const float> logits, absl::Tim
     top_n = *request_.response.top_logprobs;
     logprob = &delta.logprobs.emplace_back();
   }
-  const int32_t token = sampler_->Sample(logits, prompt_tokens + before, stop_->ForbiddenTokens(before), top_n, logprob);
+  const int32_t token =
+      sampler_->Sample(logits, prompt_tokens + before, stop_->ForbiddenTokens(before), top_n, logprob);
   RATION_CHECK(token >= 0 && token < static_cast<int64_t>(logits.size()));
   tokens_.push_back(token);
   delta.token_ids.push_back(token);
@@ -65,7 +66,8 @@ std::optional<Ending> Sequence::Sample(absl::Span<const float> logits, absl::Tim
     AddText(detokenizer_->Append(token), may_stop, delta);
     // The last bytes of the text may complete a stop string.
     if (full && !stop_->matched().has_value()) AddText(detokenizer_->Flush(), may_stop, delta);
-    if (stop_->matched().has_value()) return Ending{FinishReason::kStop, absl::OkStatus(), std::nullopt, stop_->matched()};
+    if (stop_->matched().has_value())
+      return Ending{FinishReason::kStop, absl::OkStatus(), std::nullopt, stop_->matched()};
   }
   if (!full) return std::nullopt;
   delta.text += stop_->Flush();

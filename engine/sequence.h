@@ -1,9 +1,10 @@
-// The mutable run state of one request: its tokens, sampler, stop rules, text, routing counts and times. The scheduler's part is
-// the base; which step it is in, and when it must end for a reason outside itself, is the engine core's business.
-// Layer: engine. Used only by the engine thread.
+// The mutable run state of one request: its tokens, sampler, stop rules, text, routing counts and times. The
+// scheduler's part is the base; which step it is in, and when it must end for a reason outside itself, is the engine
+// core's business. Layer: engine. Used only by the engine thread.
 //
 // What a stream shows and what it counts:
-//   - The token that ends a sequence (end-of-text or a stop token) is counted and is in token_ids; its text is never shown.
+//   - The token that ends a sequence (end-of-text or a stop token) is counted and is in token_ids; its text is never
+//   shown.
 //   - Text cut away by a stop string is missing from `text` only: the tokens that spelt it are in token_ids.
 //   - The last generated token is never put through the model: nothing would attend to it.
 #ifndef RATION_ENGINE_SEQUENCE_H_
@@ -43,20 +44,23 @@ class Sequence : public SchedulableSequence {
   // `request` is valid; `seed` is the one in use; `serial` is unique and ascends with arrival.
   Sequence(GenerationRequest request, OutputSink* sink, uint64_t seed, int64_t serial, absl::Time now);
 
-  // Makes what only a running sequence needs, so that waiting ones stay small. `tokenizer` may be null: then there is no text.
-  void Start(const Tokenizer* tokenizer, const std::vector<int32_t>& eos_token_ids, int64_t num_layers, int64_t vocab_size,
-             absl::Time now);
+  // Makes what only a running sequence needs, so that waiting ones stay small. `tokenizer` may be null: then there is
+  // no text.
+  void Start(const Tokenizer* tokenizer, const std::vector<int32_t>& eos_token_ids, int64_t num_layers,
+             int64_t vocab_size, absl::Time now);
 
   // The tokens for the model's next step. REQUIRES: running; computed_tokens + count <= the tokens there are.
-  absl::Span<const int32_t> NextTokens(int64_t count) const { return {tokens_.data() + computed_tokens, static_cast<size_t>(count)}; }
+  absl::Span<const int32_t> NextTokens(int64_t count) const {
+    return {tokens_.data() + computed_tokens, static_cast<size_t>(count)};
+  }
   SequenceRouting& routing() { return *routing_; }
   const SequenceRouting& routing() const { return *routing_; }
 
-  // Books a step of the model: `count` tokens were put through it and cached. Adds the tokens routed, per expert and summed over
-  // layers, to `routed`.
+  // Books a step of the model: `count` tokens were put through it and cached. Adds the tokens routed, per expert and
+  // summed over layers, to `routed`.
   void AdvanceComputed(int64_t count, std::array<int64_t, kMaxExperts>& routed);
-  // Chooses the next token from its logits and adds it, and the text that became certain, to `delta`. Returns how the sequence
-  // ends if it ends with this token.
+  // Chooses the next token from its logits and adds it, and the text that became certain, to `delta`. Returns how the
+  // sequence ends if it ends with this token.
   std::optional<Ending> Sample(absl::Span<const float> logits, absl::Time now, GenerationDelta& delta);
   // Adds the text held back so far. Call once, when the sequence ends for a reason that Sample did not return.
   void FlushText(GenerationDelta& delta);
@@ -77,7 +81,8 @@ class Sequence : public SchedulableSequence {
   absl::Time first_token() const { return first_token_; }  // InfiniteFuture before the first token
   absl::Time last_token() const { return last_token_; }
 
-  // The moment at which the core must look after this sequence whatever the model does (its deadline, or a slow reader's limit).
+  // The moment at which the core must look after this sequence whatever the model does (its deadline, or a slow
+  // reader's limit).
   absl::Time timer = absl::InfiniteFuture();
   absl::Time paused_since = absl::InfiniteFuture();
 

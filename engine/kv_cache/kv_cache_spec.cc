@@ -18,7 +18,8 @@ constexpr int64_t kMaxPageBytes = int64_t{1} << 30;
 
 absl::Status CheckPositive(const char* name, int64_t value, int64_t limit) {
   if (value >= 1 && value <= limit) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("KV cache: ", name, " must be between 1 and ", limit, ", not ", value));
+  return absl::InvalidArgumentError(
+      absl::StrCat("KV cache: ", name, " must be between 1 and ", limit, ", not ", value));
 }
 
 }  // namespace
@@ -32,8 +33,9 @@ absl::StatusOr<KvCacheSpec> KvCacheSpec::Create(const Options& options) {
   const ExpertSpec& experts = options.experts;
   for (int e = 0; e < experts.num_experts(); ++e) {
     if (options.num_kv_heads % experts.group_size(e) != 0) {
-      return absl::InvalidArgumentError(absl::StrCat("KV cache: group size ", experts.group_size(e), " does not divide the ",
-                                                     options.num_kv_heads, " key/value heads"));
+      return absl::InvalidArgumentError(absl::StrCat("KV cache: group size ", experts.group_size(e),
+                                                     " does not divide the ", options.num_kv_heads,
+                                                     " key/value heads"));
     }
   }
   KvCacheSpec spec;
@@ -58,8 +60,8 @@ absl::StatusOr<KvCacheSpec> KvCacheSpec::Create(const Options& options) {
                                                    layout.page_bytes));
   }
   if (layout.page_bytes < largest) {
-    return absl::InvalidArgumentError(absl::StrCat("KV cache: page_bytes must hold a token of the largest expert, ", largest,
-                                                   " bytes, not ", layout.page_bytes));
+    return absl::InvalidArgumentError(absl::StrCat("KV cache: page_bytes must hold a token of the largest expert, ",
+                                                   largest, " bytes, not ", layout.page_bytes));
   }
   for (int e = 0; e < layout.num_experts; ++e) {
     layout.slots_per_page[e] = static_cast<int32_t>(layout.page_bytes / layout.bytes_per_token(e));
@@ -67,16 +69,16 @@ absl::StatusOr<KvCacheSpec> KvCacheSpec::Create(const Options& options) {
   return spec;
 }
 
-// The bound. Let n_e be the tokens of expert e in one layer, s_e its slots per page, N_e = n_0 + .. + n_e, T = N_{E-1}, and U the
-// experts that can get a token at all. The layer holds
+// The bound. Let n_e be the tokens of expert e in one layer, s_e its slots per page, N_e = n_0 + .. + n_e, T = N_{E-1},
+// and U the experts that can get a token at all. The layer holds
 //   sum over e in U of ceil(n_e / s_e)  <=  sum over e in U of (s_e - 1) / s_e  +  sum over all e of n_e / s_e,
 // and by Abel summation the last sum is
 //   sum over e < E-1 of N_e * (1/s_e - 1/s_{e+1})  +  T / s_{E-1}.
-// Later experts store fewer heads, so s_e <= s_{e+1} and every factor is >= 0: the sum is largest when every N_e is, and
-// MaxPrefixTokens(e) bounds N_e for any scores. The left side is an integer, so the floor of the right side bounds it too. Nor can
-// it exceed T: every page holds a token. Page tables only grow while a sequence runs, so its end bounds every earlier moment.
-// In floating point each operation rounds monotonically, so the result stays monotone in both counts; the small constant keeps a
-// sum that is an integer in exact arithmetic from being rounded below it.
+// Later experts store fewer heads, so s_e <= s_{e+1} and every factor is >= 0: the sum is largest when every N_e is,
+// and MaxPrefixTokens(e) bounds N_e for any scores. The left side is an integer, so the floor of the right side bounds
+// it too. Nor can it exceed T: every page holds a token. Page tables only grow while a sequence runs, so its end bounds
+// every earlier moment. In floating point each operation rounds monotonically, so the result stays monotone in both
+// counts; the small constant keeps a sum that is an integer in exact arithmetic from being rounded below it.
 int64_t KvCacheSpec::WorstCasePages(const DecodeRouter& router, int64_t prompt_tokens, int64_t decoded_tokens) const {
   RATION_CHECK(prompt_tokens >= 0 && decoded_tokens >= 0);
   RATION_CHECK(router.ratio().num_experts() == num_experts());

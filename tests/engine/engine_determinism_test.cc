@@ -1,5 +1,5 @@
-// The same request gives the same tokens, whatever else runs, however prompts are chunked and whoever pauses; and the logits the
-// engine samples from are those of the sequence itself.
+// The same request gives the same tokens, whatever else runs, however prompts are chunked and whoever pauses; and the
+// logits the engine samples from are those of the sequence itself.
 #include <random>
 
 #include <gtest/gtest.h>
@@ -44,7 +44,8 @@ Result ResultOf(const RecordingSink& sink) {
   }
   const KvAccounting kv = sink.finish()->kv;
   result.experts = kv.prompt_tokens_per_expert;
-  result.experts.insert(result.experts.end(), kv.generated_tokens_per_expert.begin(), kv.generated_tokens_per_expert.end());
+  result.experts.insert(result.experts.end(), kv.generated_tokens_per_expert.begin(),
+                        kv.generated_tokens_per_expert.end());
   return result;
 }
 
@@ -89,7 +90,8 @@ TEST(EngineDeterminism, OtherLoadChangesNothing) {
     int other = 0;
     const auto submit_others = [&](int count) {
       for (int i = 0; i < count; ++i) {
-        GenerationRequest request = Sampled(harness, absl::StrCat("other", other++), 1 + random() % 200, 1 + random() % 40);
+        GenerationRequest request =
+            Sampled(harness, absl::StrCat("other", other++), 1 + random() % 200, 1 + random() % 40);
         request.sampling.seed = random();
         harness.Submit(request);
       }

@@ -50,7 +50,8 @@ GenerationRequest EngineHarness::Request(const std::string& id, int64_t prompt_t
   for (char c : id) state = state * 131 + static_cast<unsigned char>(c);
   for (int64_t i = 0; i < prompt_tokens; ++i) {
     state = state * 6364136223846793005u + 1442695040888963407u;
-    request.prompt_tokens.push_back(static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(model_->info().vocab_size)));
+    request.prompt_tokens.push_back(
+        static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(model_->info().vocab_size)));
   }
   request.sampling.temperature = 0;
   request.stopping.max_new_tokens = max_new_tokens;

@@ -20,11 +20,11 @@
 namespace ration::testing {
 
 struct HarnessOptions {
-  FakeModel::Options model;             // experts: groups 1, 2, 4 of 4 heads unless set
+  FakeModel::Options model;  // experts: groups 1, 2, 4 of 4 heads unless set
   std::string ratio = "3:1:6";
   DecodeRule rule = DecodeRule::kThreshold;
   int64_t page_bytes = 0;
-  Engine::Options engine;               // num_pages 0: 100,000
+  Engine::Options engine;                // num_pages 0: 100,000
   std::unique_ptr<Tokenizer> tokenizer;  // null: no text
 };
 

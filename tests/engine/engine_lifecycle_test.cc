@@ -1,4 +1,5 @@
-// How requests live and end: every finish reason, pause and resume, deadlines, failures of the model, and what is booked for them.
+// How requests live and end: every finish reason, pause and resume, deadlines, failures of the model, and what is
+// booked for them.
 #include <algorithm>
 #include <numeric>
 
@@ -103,7 +104,8 @@ TEST(EngineLifecycle, StopTokensOfTheRequestAndMinNewTokens) {
 
   GenerationRequest later = request;
   later.request_id = "b";
-  later.stopping.min_new_tokens = static_cast<int64_t>(stop) + 1;  // the stop would be token number stop + 1: too early by one
+  later.stopping.min_new_tokens =
+      static_cast<int64_t>(stop) + 1;  // the stop would be token number stop + 1: too early by one
   RecordingSink& held = harness.Submit(later);
   harness.RunUntilIdle();
 
@@ -189,7 +191,8 @@ TEST(EngineLifecycle, DeadlineEndsAQueuedRequest) {
   harness.engine().Step();
   ASSERT_TRUE(sink.finished());
   EXPECT_EQ(sink.finish()->reason, FinishReason::kDeadline);
-  EXPECT_NE(sink.finish()->status.message().find("1.5s in the queue"), absl::string_view::npos) << sink.finish()->status;
+  EXPECT_NE(sink.finish()->status.message().find("1.5s in the queue"), absl::string_view::npos)
+      << sink.finish()->status;
   EXPECT_EQ(sink.finish()->queue_time, absl::Milliseconds(1500));
   EXPECT_EQ(sink.finish()->time_to_first_token, absl::ZeroDuration());
   EXPECT_EQ(harness.engine().stats().requests_waiting, 0);
@@ -287,7 +290,9 @@ TEST(EngineLifecycle, TimesAreMeasuredOnTheClock) {
   EXPECT_EQ(finish.total_time, absl::Milliseconds(80));
 
   const EngineStats& stats = harness.engine().stats();
-  const auto count = [](const HistogramData& h) { return std::accumulate(h.counts.begin(), h.counts.end(), int64_t{0}); };
+  const auto count = [](const HistogramData& h) {
+    return std::accumulate(h.counts.begin(), h.counts.end(), int64_t{0});
+  };
   EXPECT_EQ(count(stats.time_to_first_token), 2);
   EXPECT_NEAR(stats.time_to_first_token.sum, 0.01 + 0.04, 1e-9);
   EXPECT_EQ(count(stats.inter_token_latency), 2 + 4);
@@ -345,8 +350,10 @@ TEST(EngineLifecycle, KvAccountingAddsUp) {
 
   const EngineStats& stats = harness.engine().stats();
   for (int e = 0; e < 3; ++e) {
-    EXPECT_DOUBLE_EQ(static_cast<double>(stats.routed_token_layers[e][0]), kv.prompt_tokens_per_expert[e] * spec.num_layers());
-    EXPECT_DOUBLE_EQ(static_cast<double>(stats.routed_token_layers[e][1]), kv.generated_tokens_per_expert[e] * spec.num_layers());
+    EXPECT_DOUBLE_EQ(static_cast<double>(stats.routed_token_layers[e][0]),
+                     kv.prompt_tokens_per_expert[e] * spec.num_layers());
+    EXPECT_DOUBLE_EQ(static_cast<double>(stats.routed_token_layers[e][1]),
+                     kv.generated_tokens_per_expert[e] * spec.num_layers());
   }
   EXPECT_DOUBLE_EQ(stats.realised_kv_fraction, 0.5);  // empty: the requested one
 }

@@ -1,7 +1,9 @@
-// Attacks the engine's promises with random schedules: requests come, are cancelled, time out, pause, and the model fails, while
-// the router is made to prefer whatever costs most. After every step the invariants are recomputed from scratch:
-//   used <= reserved <= budget; every page free or in exactly one page table; every token cached once in every layer; every
-//   accepted request ends exactly once; what a request generated is what it generates alone; at the end nothing is held.
+// Attacks the engine's promises with random schedules: requests come, are cancelled, time out, pause, and the model
+// fails, while the router is made to prefer whatever costs most. After every step the invariants are recomputed from
+// scratch:
+//   used <= reserved <= budget; every page free or in exactly one page table; every token cached once in every layer;
+//   every accepted request ends exactly once; what a request generated is what it generates alone; at the end nothing
+//   is held.
 #include <algorithm>
 #include <memory>
 #include <random>
@@ -63,7 +65,8 @@ TEST_P(EngineProperty, NoScheduleBreaksAnInvariant) {
 
   const auto submit = [&] {
     const int64_t prompt = random() % 8 == 0 ? 1 + random() % 300 : 1 + random() % 40;
-    GenerationRequest request = harness.Request(absl::StrCat("r", next++), prompt, 1 + random() % (random() % 6 == 0 ? 150 : 30));
+    GenerationRequest request =
+        harness.Request(absl::StrCat("r", next++), prompt, 1 + random() % (random() % 6 == 0 ? 150 : 30));
     if (random() % 5 == 0) request.deadline = harness.clock().Now() + absl::Milliseconds(random() % 3000);
     if (random() % 3 == 0) request.stopping.ignore_eos = true;
     LiveRequest entry;
@@ -166,25 +169,25 @@ TEST_P(EngineProperty, NoScheduleBreaksAnInvariant) {
   EXPECT_GT(accepted, kStepsPerCase / 10);
   EXPECT_GT(checked, kStepsPerCase / 100);
   EXPECT_GT(most_used, engine.stats().kv_budget_bytes / 3);
-  for (RequestOutcome outcome : {RequestOutcome::kStop, RequestOutcome::kLength, RequestOutcome::kAborted, RequestOutcome::kDeadline}) {
+  for (RequestOutcome outcome :
+       {RequestOutcome::kStop, RequestOutcome::kLength, RequestOutcome::kAborted, RequestOutcome::kDeadline}) {
     EXPECT_GT(engine.stats().requests_finished[static_cast<size_t>(outcome)], 0) << static_cast<int>(outcome);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    RatiosAndAdversaries, EngineProperty,
-    ::testing::Values(Case{"3:1:6", FakeModel::Scores::kRandom, DecodeRule::kThreshold},
-                      Case{"3:1:6", FakeModel::Scores::kFirst, DecodeRule::kThreshold},
-                      Case{"3:1:6", FakeModel::Scores::kBursts, DecodeRule::kThreshold},
-                      Case{"3:1:6", FakeModel::Scores::kLast, DecodeRule::kThreshold},
-                      Case{"3:1:6", FakeModel::Scores::kFirst, DecodeRule::kArgmax},
-                      Case{"0:0:1", FakeModel::Scores::kFirst, DecodeRule::kArgmax},
-                      Case{"0:1:0", FakeModel::Scores::kRandom, DecodeRule::kThreshold},
-                      Case{"1:0:0", FakeModel::Scores::kRandom, DecodeRule::kThreshold},
-                      Case{"0:0:1", FakeModel::Scores::kFirst, DecodeRule::kThreshold},
-                      Case{"5:3:2", FakeModel::Scores::kBursts, DecodeRule::kThreshold},
-                      Case{"1:0:9", FakeModel::Scores::kFirst, DecodeRule::kThreshold}),
-    [](const auto& info) { return absl::StrCat("Case", info.index); });
+INSTANTIATE_TEST_SUITE_P(RatiosAndAdversaries, EngineProperty,
+                         ::testing::Values(Case{"3:1:6", FakeModel::Scores::kRandom, DecodeRule::kThreshold},
+                                           Case{"3:1:6", FakeModel::Scores::kFirst, DecodeRule::kThreshold},
+                                           Case{"3:1:6", FakeModel::Scores::kBursts, DecodeRule::kThreshold},
+                                           Case{"3:1:6", FakeModel::Scores::kLast, DecodeRule::kThreshold},
+                                           Case{"3:1:6", FakeModel::Scores::kFirst, DecodeRule::kArgmax},
+                                           Case{"0:0:1", FakeModel::Scores::kFirst, DecodeRule::kArgmax},
+                                           Case{"0:1:0", FakeModel::Scores::kRandom, DecodeRule::kThreshold},
+                                           Case{"1:0:0", FakeModel::Scores::kRandom, DecodeRule::kThreshold},
+                                           Case{"0:0:1", FakeModel::Scores::kFirst, DecodeRule::kThreshold},
+                                           Case{"5:3:2", FakeModel::Scores::kBursts, DecodeRule::kThreshold},
+                                           Case{"1:0:9", FakeModel::Scores::kFirst, DecodeRule::kThreshold}),
+                         [](const auto& info) { return absl::StrCat("Case", info.index); });
 
 }  // namespace
 }  // namespace ration

@@ -1,4 +1,5 @@
-// The engine behind its mailbox: many threads in, one engine thread, nothing lost, nothing raced (run with --config=tsan).
+// The engine behind its mailbox: many threads in, one engine thread, nothing lost, nothing raced (run with
+// --config=tsan).
 #include "engine/engine_runner.h"
 
 #include <atomic>
@@ -100,7 +101,9 @@ TEST(EngineRunner, TicketsCountLiveRequests) {
   c->reset();
   EXPECT_TRUE(running.runner->WaitUntilIdle(Soon()));
   // The next snapshot has the refusals.
-  const auto rejected = [&](RejectReason reason) { return running.runner->Stats().rejections[static_cast<size_t>(reason)]; };
+  const auto rejected = [&](RejectReason reason) {
+    return running.runner->Stats().rejections[static_cast<size_t>(reason)];
+  };
   ASSERT_TRUE(running.Submit(running.harness.Request("after", 3, 1))->WaitForFinish());
   ASSERT_TRUE(running.runner->WaitUntilIdle(Soon()));
   EXPECT_EQ(rejected(RejectReason::kQueueFull), 1);
@@ -131,7 +134,8 @@ TEST(EngineRunner, DestructionEndsEverythingWithShutdown) {
   options.engine.max_running_requests = 2;
   Running running(std::move(options));
   std::vector<std::shared_ptr<RecordingSink>> sinks;
-  for (int i = 0; i < 10; ++i) sinks.push_back(running.Submit(running.harness.Request(absl::StrCat("r", i), 5, 50), /*capacity=*/3));
+  for (int i = 0; i < 10; ++i)
+    sinks.push_back(running.Submit(running.harness.Request(absl::StrCat("r", i), 5, 50), /*capacity=*/3));
   running.runner.reset();
   for (const auto& sink : sinks) {
     ASSERT_TRUE(sink->finished());
@@ -186,7 +190,8 @@ TEST(EngineRunner, ManyThreadsSubmitAbortAndResume) {
         const std::string id = absl::StrCat(t, "/", i);
         auto ticket = running.runner->Admit();
         ASSERT_TRUE(ticket.ok());
-        sinks[t].push_back(running.Submit(running.harness.Request(id, 1 + i % 50, 1 + i % 20), i % 3 == 0 ? 4 : 1 << 30));
+        sinks[t].push_back(
+            running.Submit(running.harness.Request(id, 1 + i % 50, 1 + i % 20), i % 3 == 0 ? 4 : 1 << 30));
         if (i % 5 == 0) running.runner->Abort(id);
         if (i % 3 == 0) {
           while (!sinks[t].back()->finished()) {

@@ -1,6 +1,7 @@
 // What a step costs besides the model and the sampler: the engine on a fake model, every sequence decoding. Run with
 //   bazel run -c opt //tests/engine:engine_step_bench
-// The second figure is the same work without an engine around it (Forward and greedy sampling alone); the difference is ours.
+// The second figure is the same work without an engine around it (Forward and greedy sampling alone); the difference is
+// ours.
 #include <benchmark/benchmark.h>
 
 #include "absl/strings/str_cat.h"
@@ -61,7 +62,8 @@ void BM_ModelAndSamplerAlone(benchmark::State& state) {
   greedy.temperature = 0;
   std::vector<std::unique_ptr<One>> sequences;
   for (int64_t i = 0; i < state.range(0); ++i) {
-    sequences.push_back(std::unique_ptr<One>(new One{cache.TryReserve(300000), SequenceRouting(1), Sampler(greedy, {}, 1, kVocab)}));
+    sequences.push_back(
+        std::unique_ptr<One>(new One{cache.TryReserve(300000), SequenceRouting(1), Sampler(greedy, {}, 1, kVocab)}));
   }
   ForwardBatch batch;
   for (auto unused : state) {

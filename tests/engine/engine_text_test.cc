@@ -32,7 +32,8 @@ std::string DecodeAll(const std::vector<int32_t>& prompt, const std::vector<int3
 GenerationRequest LettersOnly(const EngineHarness& harness, const std::string& id, int64_t new_tokens) {
   GenerationRequest request = harness.Request(id, 12, new_tokens);
   for (int32_t& token : request.prompt_tokens) token = kTinyFirstCharacterId + 1 + token % 26;
-  for (int32_t token = 0; token <= kTinyFirstCharacterId; ++token) request.sampling.logit_bias.push_back({token, -100.0f});
+  for (int32_t token = 0; token <= kTinyFirstCharacterId; ++token)
+    request.sampling.logit_bias.push_back({token, -100.0f});
   return request;
 }
 

@@ -24,7 +24,9 @@ uint64_t Extend(uint64_t hash, int32_t token) { return Mix(hash ^ (static_cast<u
 float Unit(uint64_t hash) { return static_cast<float>(hash >> 40) * 0x1.0p-24f; }
 
 // A logit in [0, 4): flat enough that sampling has a choice.
-float Logit(uint64_t hash, int64_t token) { return 4.0f * Unit(Mix(hash + static_cast<uint64_t>(token) * 0x2545f4914f6cdd1du)); }
+float Logit(uint64_t hash, int64_t token) {
+  return 4.0f * Unit(Mix(hash + static_cast<uint64_t>(token) * 0x2545f4914f6cdd1du));
+}
 
 int32_t Likeliest(uint64_t hash, int64_t vocab_size) {
   int32_t best = 0;
@@ -126,7 +128,8 @@ absl::StatusOr<at::Tensor> FakeModel::Forward(const ForwardBatch& batch, KvCache
   if (on_forward) on_forward(batch);
   ++num_forwards_;
   const int64_t rows = batch.num_logits();
-  if (!logits_.defined() || logits_.size(0) < rows) logits_ = at::empty({std::max<int64_t>(rows, 1), info_.vocab_size}, at::kFloat);
+  if (!logits_.defined() || logits_.size(0) < rows)
+    logits_ = at::empty({std::max<int64_t>(rows, 1), info_.vocab_size}, at::kFloat);
   float* row = logits_.data_ptr<float>();
   seen_.clear();
   for (const SequenceStep& step : batch.sequences) {

@@ -26,7 +26,8 @@ KvCacheSpec SmallSpec() {
   return *KvCacheSpec::Create(options);
 }
 
-std::vector<KvSlot> Append(KvCacheManager& manager, SequenceKv& sequence, int64_t layer, const std::vector<uint8_t>& experts) {
+std::vector<KvSlot> Append(KvCacheManager& manager, SequenceKv& sequence, int64_t layer,
+                           const std::vector<uint8_t>& experts) {
   std::vector<KvSlot> slots(experts.size());
   manager.Append(sequence, layer, experts, absl::MakeSpan(slots));
   return slots;
@@ -119,8 +120,8 @@ TEST(KvCacheManagerDeathTest, AnAppendBeyondTheReservationDies) {
   EXPECT_DEATH(Append(manager, *sequence, 0, {3}), "num_experts");
 }
 
-// Every token's bytes are filled with a mark of its own; at the end, and whenever a sequence goes, all marks must be intact: no
-// two live tokens share a byte, and no view points at a wrong place.
+// Every token's bytes are filled with a mark of its own; at the end, and whenever a sequence goes, all marks must be
+// intact: no two live tokens share a byte, and no view points at a wrong place.
 TEST(KvCacheManager, NoTokenOverwritesAnother) {
   const KvCacheSpec spec = SmallSpec();
   const kernels::KvLayout& layout = spec.layout();
@@ -151,7 +152,8 @@ TEST(KvCacheManager, NoTokenOverwritesAnother) {
           const int32_t page = view.experts[e].pages[t / slots];
           for (int64_t head = 0; head < layout.stored_heads(e); ++head) {
             for (int64_t value = 0; value < 2; ++value) {
-              const uint8_t* at = key(page, static_cast<int32_t>(t % slots), e, head) + value * layout.value_offset(e) * 4;
+              const uint8_t* at =
+                  key(page, static_cast<int32_t>(t % slots), e, head) + value * layout.value_offset(e) * 4;
               for (int64_t d = 0; d < layout.head_dim; ++d) {
                 uint32_t found;
                 std::memcpy(&found, at + 4 * d, 4);
@@ -167,11 +169,12 @@ TEST(KvCacheManager, NoTokenOverwritesAnother) {
     if (random() % 6 == 0 || live.empty()) {
       const int64_t reserve = 4 + static_cast<int64_t>(random() % 40);
       auto kv = manager.TryReserve(reserve);
-      ASSERT_EQ(kv != nullptr, reserve <= kPages - [&] {
-        int64_t sum = 0;
-        for (const Live& l : live) sum += l.reserved;
-        return sum;
-      }());
+      ASSERT_EQ(
+          kv != nullptr, reserve <= kPages - [&] {
+            int64_t sum = 0;
+            for (const Live& l : live) sum += l.reserved;
+            return sum;
+          }());
       if (kv != nullptr) live.push_back({std::move(kv), reserve, std::vector<std::vector<uint32_t>>(6)});
     }
     if (live.empty()) continue;

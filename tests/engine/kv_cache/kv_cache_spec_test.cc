@@ -84,8 +84,8 @@ TEST(KvCacheSpec, RefusalsNameOptionLimitAndValue) {
   }
 }
 
-// The most pages any split of `total` tokens over three experts can take in one layer, by trying every split that keeps the
-// router's promises.
+// The most pages any split of `total` tokens over three experts can take in one layer, by trying every split that keeps
+// the router's promises.
 int64_t BruteForcePages(const KvCacheSpec& spec, const DecodeRouter& router, int64_t prompt, int64_t decoded) {
   const int64_t total = prompt + decoded;
   const bool argmax = router.rule() == DecodeRule::kArgmax;
@@ -125,7 +125,8 @@ TEST(KvCacheSpec, WorstCasePagesBoundsEverySplitAndIsTight) {
     const int64_t prompt = static_cast<int64_t>(random() % 60), decoded = static_cast<int64_t>(random() % 60);
     const int64_t bound = spec.WorstCasePages(*router, prompt, decoded);
     const int64_t exact = BruteForcePages(spec, *router, prompt, decoded) * spec.num_layers();
-    ASSERT_GE(bound, exact) << router->ratio().ToString() << " " << prompt << "+" << decoded << " page " << options.page_bytes;
+    ASSERT_GE(bound, exact) << router->ratio().ToString() << " " << prompt << "+" << decoded << " page "
+                            << options.page_bytes;
     // At most the rounding of each expert's tail above what can happen.
     ASSERT_LE(bound, exact + 2 * spec.num_layers()) << router->ratio().ToString() << " " << prompt << "+" << decoded;
     ASSERT_LE(bound, spec.WorstCasePages(*router, prompt + 1, decoded));
@@ -145,7 +146,8 @@ TEST(KvCacheSpec, WorstCasePagesOfNothingIsNothing) {
 }
 
 // Routes one layer of one sequence with scores drawn to be awkward and returns the most pages it ever held.
-int64_t RoutedPages(const KvCacheSpec& spec, const DecodeRouter& router, int64_t prompt, int64_t decoded, int kind, uint32_t seed) {
+int64_t RoutedPages(const KvCacheSpec& spec, const DecodeRouter& router, int64_t prompt, int64_t decoded, int kind,
+                    uint32_t seed) {
   std::mt19937 random(seed);
   ExpertCounts counts = NextQuota(router.ratio(), {}, prompt);
   for (int64_t t = 0; t < decoded; ++t) {

@@ -27,8 +27,10 @@ TEST(KvStorage, NoPagesIsAnEmptyPool) { EXPECT_EQ((*KvStorage::Create(0, 64))->n
 TEST(KvStorage, ARefusedMappingNamesItsSize) {
   const auto huge = KvStorage::Create(int64_t{1} << 30, int64_t{1} << 30);  // 1 EiB
   EXPECT_EQ(huge.status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_NE(huge.status().message().find("1152921504606846976 bytes (1.00 EiB)"), absl::string_view::npos) << huge.status();
-  EXPECT_EQ(KvStorage::Create(int64_t{1} << 40, int64_t{1} << 40).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(huge.status().message().find("1152921504606846976 bytes (1.00 EiB)"), absl::string_view::npos)
+      << huge.status();
+  EXPECT_EQ(KvStorage::Create(int64_t{1} << 40, int64_t{1} << 40).status().code(),
+            absl::StatusCode::kResourceExhausted);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The promise behind the default page size: on conversation lengths, half-empty tail pages take less than 4 % of the bytes in use.
+// The promise behind the default page size: on conversation lengths, half-empty tail pages take less than 4 % of the
+// bytes in use.
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
@@ -100,7 +101,8 @@ TEST(TailWaste, StaysUnderFourPercentOnTheConversationTrace) {
   }
   ASSERT_GT(requests, 19000);
   const double waste = (used - stored) / used;
-  std::cout << "tail waste, time-weighted over " << requests << " conversations: " << waste * 100 << " % of the bytes in use\n";
+  std::cout << "tail waste, time-weighted over " << requests << " conversations: " << waste * 100
+            << " % of the bytes in use\n";
   RecordProperty("waste_percent", std::to_string(waste * 100));
   EXPECT_LT(waste, 0.04);
   EXPECT_GT(waste, 0.001);  // or the computation forgot the tails

@@ -64,7 +64,8 @@ TEST(RequestQueue, EveryOnePassedIsCounted) {
   EXPECT_EQ(queue.PopFirstFitting(small), &sequences[2]);
   EXPECT_EQ(sequences[1].times_overtaken, 1);
   // The head may go now, the second still blocks what is behind it.
-  EXPECT_EQ(queue.PopFirstFitting([](const SchedulableSequence& s) { return s.worst_case_pages <= 50; }), &sequences[0]);
+  EXPECT_EQ(queue.PopFirstFitting([](const SchedulableSequence& s) { return s.worst_case_pages <= 50; }),
+            &sequences[0]);
   EXPECT_EQ(queue.PopFirstFitting(small), nullptr);
 }
 
