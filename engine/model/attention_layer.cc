@@ -33,8 +33,7 @@ absl::StatusOr<std::unique_ptr<AttentionLayer>> AttentionLayer::Create(const Ten
   const std::string prefix = absl::StrCat("model.layers.", layer, ".");
   const int64_t hidden = config.hidden_size;
   const int64_t q_rows = config.num_query_heads * config.head_dim, kv_rows = config.num_kv_heads * config.head_dim;
-  RATION_ASSIGN_OR_RETURN(at::Tensor norm, source.Tensor(prefix + "input_layernorm.weight", {hidden}));
-  attention->norm_ = norm.to(at::kFloat).contiguous();
+  RATION_ASSIGN_OR_RETURN(attention->norm_, Norm::Create(source, prefix + "input_layernorm.weight", config));
   RATION_ASSIGN_OR_RETURN(attention->router_, RouterLayer::Create(source, prefix + "self_attn.router", config));
 
   RATION_ASSIGN_OR_RETURN(
@@ -52,18 +51,7 @@ void AttentionLayer::Forward(StepContext& step, bool has_delta, bool only_logit_
   const int64_t qkv_dim = q_dim + 2 * config_.num_kv_heads * config_.head_dim;
   const bool bf16 = step.compute == kernels::DType::kBF16;
 
-  step.normed.Resize(step.num_tokens, hidden, step.compute, router_.routed());
-  kernels::cpu::RmsNormParams norm;
-  norm.residual = step.residual.data();
-  norm.delta = has_delta ? step.delta.data() : nullptr;
-  norm.weight = norm_.data_ptr<float>();
-  norm.epsilon = static_cast<float>(config_.rms_norm_eps);
-  norm.out = bf16 && !router_.routed() ? nullptr : step.normed.f32.data();
-  norm.bf16_out = bf16 ? step.normed.bf16.data() : nullptr;
-  norm.rows = step.num_tokens;
-  norm.dim = hidden;
-  kernels::cpu::RmsNorm(norm, step.pool);
-
+  norm_.Forward(step, step.num_tokens, has_delta, router_.routed());
   float* qkv = step.qkv.Resize(step.num_tokens, qkv_dim);
   qkv_->Forward(step.normed.data(step.compute), step.num_tokens, qkv);
 
@@ -80,7 +68,7 @@ void AttentionLayer::Forward(StepContext& step, bool has_delta, bool only_logit_
   kernels::cpu::Rope(rope, step.pool);
 
   step.slots.resize(step.num_tokens);
-  router_.Route(layer_, norm.out, *step.batch, *step.cache, step.pool, step.scores, absl::MakeSpan(step.slots), step.visible);
+  router_.Route(layer_, step.normed.f32.data(), *step.batch, *step.cache, step.pool, step.scores, absl::MakeSpan(step.slots), step.visible);
   Attend(step, qkv, qkv_dim);
 
   int64_t rows = step.num_tokens;

@@ -7,10 +7,9 @@
 #include <cstdint>
 #include <memory>
 
-#include <ATen/core/Tensor.h>
-
 #include "absl/status/statusor.h"
 #include "engine/model/model_config.h"
+#include "engine/model/norm.h"
 #include "engine/model/rope_table.h"
 #include "engine/model/router_layer.h"
 #include "engine/model/step_context.h"
@@ -39,7 +38,7 @@ class AttentionLayer {
   int64_t layer_ = 0;
   ModelConfig config_;
   const RopeTable* rope_ = nullptr;
-  at::Tensor norm_;  // [D] float32
+  Norm norm_;
   RouterLayer router_;
   std::unique_ptr<Linear> qkv_;     // [(H_q + 2 H) * d, D]
   std::unique_ptr<Linear> output_;  // [D, H_q * d]

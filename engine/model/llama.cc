@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
-#include "kernels/elementwise.h"
 
 namespace ration {
 
@@ -35,8 +34,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const TensorSourc
   if (!config.tie_word_embeddings) {
     RATION_ASSIGN_OR_RETURN(output, source.Tensor(kOutput, {vocab, hidden}));
   }
-  RATION_ASSIGN_OR_RETURN(at::Tensor norm, source.Tensor("model.norm.weight", {hidden}));
-  model->norm_ = norm.to(at::kFloat).contiguous();
+  RATION_ASSIGN_OR_RETURN(model->norm_, Norm::Create(source, "model.norm.weight", config));
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     RATION_ASSIGN_OR_RETURN(auto attention, AttentionLayer::Create(source, layer, config, &model->rope_, options.compute, options.pool));
     model->attention_.push_back(std::move(attention));
@@ -100,7 +98,7 @@ void LlamaModel::Embed(const ForwardBatch& batch) {
 
 absl::StatusOr<at::Tensor> LlamaModel::Forward(const ForwardBatch& batch, KvCacheManager& cache) {
   if (storage_ == nullptr) return absl::FailedPreconditionError("the model has no KV storage");
-  const int64_t vocab = config_.vocab_size, hidden = config_.hidden_size;
+  const int64_t vocab = config_.vocab_size;
   BeginStep(batch, cache);
   const int64_t logit_rows = static_cast<int64_t>(step_.logit_rows.size());
   if (!logits_.defined() || logits_.size(0) < logit_rows) {
@@ -116,18 +114,7 @@ absl::StatusOr<at::Tensor> LlamaModel::Forward(const ForwardBatch& batch, KvCach
     if (last && logit_rows == 0) return logits;
     mlp_[layer]->Forward(step_, last ? logit_rows : step_.num_tokens);
   }
-  const bool bf16 = step_.compute == kernels::DType::kBF16;
-  step_.normed.Resize(logit_rows, hidden, step_.compute, false);
-  kernels::cpu::RmsNormParams norm;
-  norm.residual = step_.residual.data();
-  norm.delta = step_.delta.data();
-  norm.weight = norm_.data_ptr<float>();
-  norm.epsilon = static_cast<float>(config_.rms_norm_eps);
-  norm.out = bf16 ? nullptr : step_.normed.f32.data();
-  norm.bf16_out = bf16 ? step_.normed.bf16.data() : nullptr;
-  norm.rows = logit_rows;
-  norm.dim = hidden;
-  kernels::cpu::RmsNorm(norm, step_.pool);
+  norm_.Forward(step_, logit_rows, /*has_delta=*/true, /*also_f32=*/false);
   output_->Forward(step_.normed.data(step_.compute), logit_rows, logits.data_ptr<float>());
   return logits;
 }

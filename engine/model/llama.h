@@ -16,6 +16,7 @@
 #include "engine/model/mlp_layer.h"
 #include "engine/model/model.h"
 #include "engine/model/model_config.h"
+#include "engine/model/norm.h"
 #include "engine/model/rope_table.h"
 #include "engine/model/step_context.h"
 #include "engine/weights/tensor_source.h"
@@ -56,7 +57,7 @@ class LlamaModel final : public Model {
   KvStorage* storage_ = nullptr;
 
   at::Tensor embedding_;  // [V, D] as stored
-  at::Tensor norm_;       // [D] float32
+  Norm norm_;
   std::vector<std::unique_ptr<AttentionLayer>> attention_;
   std::vector<std::unique_ptr<MlpLayer>> mlp_;
   std::unique_ptr<Linear> output_;  // [V, D]

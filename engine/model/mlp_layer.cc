@@ -16,8 +16,7 @@ absl::StatusOr<std::unique_ptr<MlpLayer>> MlpLayer::Create(const TensorSource& s
   mlp->config_ = config;
   const std::string prefix = absl::StrCat("model.layers.", layer, ".");
   const int64_t hidden = config.hidden_size, inner = config.intermediate_size;
-  RATION_ASSIGN_OR_RETURN(at::Tensor norm, source.Tensor(prefix + "post_attention_layernorm.weight", {hidden}));
-  mlp->norm_ = norm.to(at::kFloat).contiguous();
+  RATION_ASSIGN_OR_RETURN(mlp->norm_, Norm::Create(source, prefix + "post_attention_layernorm.weight", config));
 
   RATION_ASSIGN_OR_RETURN(mlp->gate_up_, LoadLinear(source, prefix, {{"mlp.gate_proj", inner}, {"mlp.up_proj", inner}}, hidden,
                                                     config.mlp_bias, compute, pool));
@@ -30,18 +29,7 @@ void MlpLayer::Forward(StepContext& step, int64_t rows) {
   const int64_t hidden = config_.hidden_size, inner = config_.intermediate_size;
   const bool bf16 = step.compute == kernels::DType::kBF16;
 
-  step.normed.Resize(rows, hidden, step.compute, false);
-  kernels::cpu::RmsNormParams norm;
-  norm.residual = step.residual.data();
-  norm.delta = step.delta.data();
-  norm.weight = norm_.data_ptr<float>();
-  norm.epsilon = static_cast<float>(config_.rms_norm_eps);
-  norm.out = bf16 ? nullptr : step.normed.f32.data();
-  norm.bf16_out = bf16 ? step.normed.bf16.data() : nullptr;
-  norm.rows = rows;
-  norm.dim = hidden;
-  kernels::cpu::RmsNorm(norm, step.pool);
-
+  norm_.Forward(step, rows, /*has_delta=*/true, /*also_f32=*/false);
   gate_up_->Forward(step.normed.data(step.compute), rows, step.gate_up.Resize(rows, 2 * inner));
 
   step.activated.Resize(rows, inner, step.compute, false);

@@ -6,10 +6,9 @@
 #include <cstdint>
 #include <memory>
 
-#include <ATen/core/Tensor.h>
-
 #include "absl/status/statusor.h"
 #include "engine/model/model_config.h"
+#include "engine/model/norm.h"
 #include "engine/model/step_context.h"
 #include "engine/ops/linear.h"
 #include "engine/weights/tensor_source.h"
@@ -31,7 +30,7 @@ class MlpLayer {
   MlpLayer() = default;
 
   ModelConfig config_;
-  at::Tensor norm_;                 // [D] float32
+  Norm norm_;
   std::unique_ptr<Linear> gate_up_;  // [2 F, D]
   std::unique_ptr<Linear> down_;     // [D, F]
 };
