@@ -88,6 +88,12 @@ std::vector<Case> Cases() {
     c.prompt = {1, 1, 1, 1};  // must not count
     c.output = {7, 7, 7, 8, 9, 9};
   });
+  add("presence_beside_repetition", [](Case& c) {
+    c.params.repetition_penalty = 1.01f;
+    c.params.presence_penalty = 1.5f;  // of the output only, though the repetition penalty counts the prompt
+    for (int id = 0; id < 60; ++id) c.prompt.push_back(id);
+    c.output = {70, 71, 72};
+  });
   add("everything", [](Case& c) {
     c.params.temperature = 0.8f;
     c.params.top_k = 50;
