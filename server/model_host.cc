@@ -1,5 +1,6 @@
 #include "server/model_host.h"
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/engine_factory.h"
 #include "engine/router/expert_spec.h"
+#include "server/process_stats.h"
 #include "server/version.h"
 
 namespace ration {
@@ -72,6 +74,10 @@ absl::StatusOr<ServedModel> LoadServedModel(const RationdOptions& options) {
   }
   if (loaded.info.experts.num_experts() > 1 && options.engine.decode_rule == DecodeRule::kThreshold && !loaded.facts.calibrated) {
     spdlog::warn("the checkpoint carries no router calibration: decoded tokens keep to the ratio, but are less well chosen");
+  }
+  if (const int64_t available = AvailableMemoryBytes(); available > 0 && loaded.facts.kv_budget_bytes > available) {
+    spdlog::warn("--kv_budget is {}, but only {} of memory are available: the system may end this process when the cache fills",
+                 FormatByteSize(loaded.facts.kv_budget_bytes), FormatByteSize(available));
   }
   served.description = Describe(options, loaded);
   LogLoaded(served.description, loaded.facts, options.engine.threads);

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <fstream>
 #include <utility>
-#include <vector>
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -122,12 +121,12 @@ bool Server::Drain(absl::Duration grace) {
     runner_->StartDrain();
     all_ended = runner_->WaitUntilIdle(deadline);
     if (!all_ended) {
-      // A request admitted a moment ago may reach the engine after the first round.
-      while (!runner_->WaitUntilIdle(absl::Now() + absl::Milliseconds(20))) {
-        const std::vector<std::string> left = context_.live_calls.request_ids();
-        spdlog::warn("grace period over: ending {} request(s)", left.size());
-        for (const std::string& request_id : left) runner_->Abort(request_id, FinishReason::kShutdown);
-      }
+      spdlog::warn("the grace period is over: ending {} request(s)", context_.live_calls.request_ids().size());
+      do {  // again, as a request admitted a moment ago may reach the engine after the first round
+        for (const std::string& request_id : context_.live_calls.request_ids()) {
+          runner_->Abort(request_id, FinishReason::kShutdown);
+        }
+      } while (!runner_->WaitUntilIdle(absl::Now() + absl::Milliseconds(20)));
     }
     // Streams that have ended may still be on their way to clients that read slowly.
     grpc_server_->Shutdown(absl::ToChronoTime(std::max(deadline, absl::Now() + kFlushTime)));

@@ -192,6 +192,33 @@ TEST(GenerateStream, HandsTheEngineEveryFieldOfTheRequest) {
   EXPECT_EQ(seen->deadline, absl::InfiniteFuture());
 }
 
+TEST(GenerateStream, FillsInTheDefaultsOfAbsentFields) {
+  PuppetServer server;
+  v1::GenerateRequest request;
+  request.set_request_id("short");
+  request.mutable_token_ids()->add_ids(1);
+  BackgroundStream short_stream(server.stub(), request);
+  const std::optional<GenerationRequest> seen = server.puppet().WaitForRequest("short");
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_EQ(seen->sampling.temperature, 1);
+  EXPECT_EQ(seen->sampling.top_p, 1);
+  EXPECT_EQ(seen->sampling.repetition_penalty, 1);
+  EXPECT_EQ(seen->sampling.seed, std::nullopt);
+  EXPECT_EQ(seen->stopping.max_new_tokens, 128);
+  EXPECT_EQ(seen->stopping.min_new_tokens, 0);
+  EXPECT_EQ(seen->response.top_logprobs, std::nullopt);
+  EXPECT_TRUE(seen->response.skip_special_tokens);
+  server.puppet().Finish("short", EndedBy(FinishReason::kLength));
+
+  request.set_request_id("long");  // leaves room for fewer than 128 tokens
+  for (int64_t i = 1; i < kPuppetContext - 50; ++i) request.mutable_token_ids()->add_ids(1);
+  BackgroundStream long_stream(server.stub(), request);
+  const std::optional<GenerationRequest> seen_long = server.puppet().WaitForRequest("long");
+  ASSERT_TRUE(seen_long.has_value());
+  EXPECT_EQ(seen_long->stopping.max_new_tokens, 50);
+  server.puppet().Finish("long", EndedBy(FinishReason::kLength));
+}
+
 TEST(GenerateStream, SendsLogprobs) {
   PuppetServer server;
   BackgroundStream stream(server.stub(), SimpleRequest("a"));
