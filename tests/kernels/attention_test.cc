@@ -19,6 +19,15 @@ namespace {
 
 using cpu::CpuLevel;
 
+// Sanitised code is ten times slower: shorter sequences, which still have several parts.
+#ifdef RATION_SANITIZER
+constexpr int64_t kInvarianceTokens = 300;
+constexpr int64_t kLongTokens = 2500;
+#else
+constexpr int64_t kInvarianceTokens = 620;
+constexpr int64_t kLongTokens = 6000;
+#endif
+
 const std::vector<Shape>& Shapes() {
   static const std::vector<Shape> shapes = {
       {8, 8, 8, {1, 2, 4}, 5},        {8, 4, 16, {1, 2, 4}, 8},  {6, 3, 24, {1, 3}, 3},  {4, 1, 64, {1}, 16},
@@ -103,8 +112,8 @@ class AttentionCall {
 // How far a correct result may be from the exact one. Let u = 2^-24 (2^-9 for what is rounded to bfloat16). A score is off by at
 // most d_s = scale * sum |q_i k_i| * ((head_dim + 2) u + u_q), with u_q = 2^-9 if queries are rounded to bfloat16, else u; a weight
 // relative to the exact one by d_w = e^(2 d_s) - 1 (its own score's error and the largest score's) + u_e (exponential, 2^-21, or
-// 2^-13 for bfloat16 weights) + u_w (rounding, 2^-9 for bfloat16 weights); sums over n slots and their merges add (n + 8) u. The quotient of two such sums
-// is off by at most twice that, times the weighted mean of |v|.
+// 2^-13 for bfloat16 weights) + u_w (rounding, 2^-9 for bfloat16 weights); sums over n slots and their merges add
+// (n + 8) u. The quotient of two such sums is off by at most twice that, times the weighted mean of |v|.
 // Returns the bound of each component: [head_dim].
 std::vector<double> Tolerances(const PagedFixture& fixture, const TestSequence& tokens, int64_t last, int64_t head,
                                const float* query) {
@@ -234,7 +243,7 @@ TEST_P(AttentionTest, PrefillWindowsSeeOnlyTheirPrefix) {
 TEST_P(AttentionTest, ResultOfARowDoesNotDependOnCompanyThreadsOrChunks) {
   for (const Shape& shape : {Shapes()[1], Shapes()[4], Shapes()[6], Shapes()[10]}) {
     PagedFixture fixture(shape, dtype(), 7);
-    constexpr int64_t kTokens = 620;
+    constexpr int64_t kTokens = kInvarianceTokens;
     const int64_t width = int64_t{shape.num_query_heads} * shape.head_dim;
     const int main = fixture.AddRandomSequence(kTokens);
     const std::vector<float> query = fixture.RandomFloats(kTokens * width);
@@ -256,7 +265,7 @@ TEST_P(AttentionTest, ResultOfARowDoesNotDependOnCompanyThreadsOrChunks) {
       EXPECT_EQ(whole, joined) << "chunks of " << chunk;
     }
     // One row at a time, as in decode, alone and among others; many threads force the parts apart.
-    for (const int64_t t : {int64_t{0}, int64_t{1}, int64_t{63}, int64_t{300}, kTokens - 1}) {
+    for (const int64_t t : {int64_t{0}, int64_t{1}, int64_t{63}, int64_t{280}, kTokens - 1}) {
       const std::vector<float> expected(whole.begin() + t * width, whole.begin() + (t + 1) * width);
       for (const int threads : {1, 2, 8}) {
         EXPECT_EQ(expected, AttentionCall(fixture, {{main, t, 1}}, {query.data() + t * width}).RunCpu(threads));
@@ -272,13 +281,13 @@ TEST_P(AttentionTest, ResultOfARowDoesNotDependOnCompanyThreadsOrChunks) {
 
 TEST_P(AttentionTest, LongDecodeSplitOverThreadsIsTheSame) {
   PagedFixture fixture({8, 4, 64, {1, 2, 4}, 8}, dtype(), 9);
-  const int s = fixture.AddRandomSequence(6000);
+  const int s = fixture.AddRandomSequence(kLongTokens);
   const std::vector<float> query = fixture.RandomFloats(8 * 64);
-  const std::vector<float> alone = AttentionCall(fixture, {{s, 5999, 1}}, {query.data()}).RunCpu(1);
+  const std::vector<float> alone = AttentionCall(fixture, {{s, kLongTokens - 1, 1}}, {query.data()}).RunCpu(1);
   for (const int threads : {2, 3, 7}) {
-    EXPECT_EQ(alone, AttentionCall(fixture, {{s, 5999, 1}}, {query.data()}).RunCpu(threads));
+    EXPECT_EQ(alone, AttentionCall(fixture, {{s, kLongTokens - 1, 1}}, {query.data()}).RunCpu(threads));
   }
-  ExpectNearReference(fixture, {{s, 5999, 1}}, 2);
+  ExpectNearReference(fixture, {{s, kLongTokens - 1, 1}}, 2);
 }
 
 TEST_P(AttentionTest, EqualValuesComeBackUnchangedAndExtremeScoresAreFinite) {
