@@ -1,10 +1,10 @@
-// Matrix products with packed weights: y[rows, out] = x[rows, in] W^T + bias. One kernel for every number of rows.
-// It exists for two reasons. Results must not depend on the batch: a row's result is bit-identical whatever the number of rows
-// in the call, its place among them and the number of threads, as every output element is summed over `in` in one fixed order.
-// Libraries do not promise that: of 329 rows in batches of 2 to 200, at::linear gave 327 another float32 result than the same
-// row alone (64 x 512; oneDNN none, but it packs weights anew for every row count). And a decode step must read its weights at
-// the memory's speed: cold 2048 x 2048 bfloat16, one row, two Zen 4 cores with 49 GB/s: 43 GB/s, oneDNN 26, at::linear 17.
-// tests/bench/linear_bench measures both.
+// Matrix products with packed weights: y[rows, out] = x[rows, in] W^T + bias. One kernel for every number of rows. It
+// exists for two reasons. Results must not depend on the batch: a row's result is bit-identical whatever the number of
+// rows in the call, its place among them and the number of threads, as every output element is summed over `in` in one
+// fixed order. Libraries do not promise that: of 329 rows in batches of 2 to 200, at::linear gave 327 another float32
+// result than the same row alone (64 x 512; oneDNN none, but it packs weights anew for every row count). And a decode
+// step must read its weights at the memory's speed: cold 2048 x 2048 bfloat16, one row, two Zen 4 cores with 49 GB/s:
+// 43 GB/s, oneDNN 26, at::linear 17. tests/bench/linear_bench measures both.
 // Layer: kernels (plain data in, plain data out).
 //
 // Weights lie in panels of kPanelColumns output columns, so that a decode step reads them as one sequential stream:
@@ -22,7 +22,8 @@ namespace ration::kernels {
 
 inline constexpr int64_t kPanelColumns = 32;
 
-// Instruction sets, each a superset of those before it on the machines that have it. Results differ between levels by rounding.
+// Instruction sets, each a superset of those before it on the machines that have it. Results differ between levels by
+// rounding.
 enum class GemmLevel : uint8_t { kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
 // Element types of a weight as a checkpoint stores it.
@@ -65,8 +66,8 @@ GemmLevel BestGemmLevel();
 bool GemmLevelSupported(GemmLevel level);
 const char* Name(GemmLevel level);
 
-// Writes one panel: columns [panel * kPanelColumns, ...) of the stacked outputs. `row(column)` sources are given as pointers to
-// `in` contiguous elements each of `type`, nullptr for columns past the end.
+// Writes one panel: columns [panel * kPanelColumns, ...) of the stacked outputs. `row(column)` sources are given as
+// pointers to `in` contiguous elements each of `type`, nullptr for columns past the end.
 struct PanelSource {
   const void* columns[kPanelColumns];
   SourceType types[kPanelColumns];

@@ -31,16 +31,22 @@ absl::StatusOr<Source> MakeSource(const at::Tensor& weight, size_t index, int64_
                                                    weight.defined() ? weight.dim() : 0));
   }
   if (weight.size(0) < 1 || weight.size(1) < 1 || weight.size(1) != in) {
-    return absl::InvalidArgumentError(absl::StrCat("weight ", index, " of a linear layer has shape [", weight.size(0), ", ",
-                                                   weight.size(1), "], wanted [>= 1, ", in, "]"));
+    return absl::InvalidArgumentError(absl::StrCat("weight ", index, " of a linear layer has shape [", weight.size(0),
+                                                   ", ", weight.size(1), "], wanted [>= 1, ", in, "]"));
   }
   Source source;
   source.tensor = weight.contiguous();
   source.row_bytes = in * static_cast<int64_t>(weight.element_size());
   switch (weight.scalar_type()) {
-    case at::kFloat: source.type = kernels::SourceType::kF32; return source;
-    case at::kHalf: source.type = kernels::SourceType::kF16; return source;
-    case at::kBFloat16: source.type = kernels::SourceType::kBF16; return source;
+    case at::kFloat:
+      source.type = kernels::SourceType::kF32;
+      return source;
+    case at::kHalf:
+      source.type = kernels::SourceType::kF16;
+      return source;
+    case at::kBFloat16:
+      source.type = kernels::SourceType::kBF16;
+      return source;
     default:
       return absl::InvalidArgumentError(absl::StrCat("weight ", index, " of a linear layer has dtype ",
                                                      at::toString(weight.scalar_type()),
@@ -49,7 +55,8 @@ absl::StatusOr<Source> MakeSource(const at::Tensor& weight, size_t index, int64_
 }
 
 // The stacked biases, empty if there are none.
-absl::StatusOr<std::vector<float>> StackBiases(const std::vector<at::Tensor>& biases, const std::vector<Source>& sources) {
+absl::StatusOr<std::vector<float>> StackBiases(const std::vector<at::Tensor>& biases,
+                                               const std::vector<Source>& sources) {
   std::vector<float> stacked;
   if (biases.empty()) return stacked;
   if (biases.size() != sources.size()) {
@@ -65,7 +72,8 @@ absl::StatusOr<std::vector<float>> StackBiases(const std::vector<at::Tensor>& bi
     }
     if (biases[i].dim() != 1 || biases[i].size(0) != out) {
       return absl::InvalidArgumentError(absl::StrCat("bias ", i, " of a linear layer has ", biases[i].numel(),
-                                                     " elements in ", biases[i].dim(), " dimensions, wanted [", out, "]"));
+                                                     " elements in ", biases[i].dim(), " dimensions, wanted [", out,
+                                                     "]"));
     }
     const at::Tensor values = biases[i].to(at::kFloat).contiguous();
     stacked.insert(stacked.end(), values.data_ptr<float>(), values.data_ptr<float>() + out);
@@ -111,9 +119,9 @@ absl::StatusOr<std::unique_ptr<Linear>> Linear::Create(const Options& options) {
   if (options.weights.empty()) return absl::InvalidArgumentError("a linear layer needs at least one weight");
   const kernels::GemmLevel level = options.level.value_or(kernels::cpu::BestGemmLevel());
   if (!kernels::cpu::GemmLevelSupported(level)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("this machine cannot run the ", kernels::cpu::Name(level), " kernels, at best the ",
-                     kernels::cpu::Name(kernels::cpu::BestGemmLevel()), " ones"));
+    return absl::InvalidArgumentError(absl::StrCat("this machine cannot run the ", kernels::cpu::Name(level),
+                                                   " kernels, at best the ",
+                                                   kernels::cpu::Name(kernels::cpu::BestGemmLevel()), " ones"));
   }
 
   kernels::PackedWeights weights;
@@ -140,8 +148,8 @@ absl::StatusOr<std::unique_ptr<Linear>> Linear::Create(const Options& options) {
         first += sources[source++].tensor.size(0);
       }
       if (source == sources.size()) break;
-      columns.columns[c] = static_cast<const uint8_t*>(sources[source].tensor.data_ptr()) +
-                           (column - first) * sources[source].row_bytes;
+      columns.columns[c] =
+          static_cast<const uint8_t*>(sources[source].tensor.data_ptr()) + (column - first) * sources[source].row_bytes;
       columns.types[c] = sources[source].type;
     }
     kernels::cpu::PackPanel(columns, weights.in, weights.dtype, memory.data() + panel * weights.panel_bytes());

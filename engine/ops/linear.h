@@ -1,7 +1,7 @@
 // A dense layer that owns its weights in the form the processor reads fastest: y = x W^T + b.
 // Weights are packed once when the model is loaded, straight from the checkpoint's mapped tensors, into the panels of
-// kernels/gemm.h, which the step's threads take in pieces from a counter. A row's result does not depend on how many other rows
-// the call has, nor on the number of threads, so a request's tokens are the same alone and in any batch.
+// kernels/gemm.h, which the step's threads take in pieces from a counter. A row's result does not depend on how many
+// other rows the call has, nor on the number of threads, so a request's tokens are the same alone and in any batch.
 // Layer: engine/ops. Immutable after Create; Forward is called by the engine thread only.
 #ifndef RATION_ENGINE_OPS_LINEAR_H_
 #define RATION_ENGINE_OPS_LINEAR_H_
@@ -27,8 +27,8 @@ class Linear {
     std::vector<at::Tensor> weights;
     // One bias [out_i] a weight, or empty; a single undefined tensor stands for zeros.
     std::vector<at::Tensor> biases;
-    // kF32: float32 inputs and products. kBF16: bfloat16 inputs and weights, float32 sums and outputs; where the processor has
-    // no bfloat16 instructions both are widened in registers, with the same results up to rounding.
+    // kF32: float32 inputs and products. kBF16: bfloat16 inputs and weights, float32 sums and outputs; where the
+    // processor has no bfloat16 instructions both are widened in registers, with the same results up to rounding.
     kernels::DType compute = kernels::DType::kF32;
     kernels::cpu::ThreadPool* pool = nullptr;  // must outlive the Linear
     // The instruction set to use; by default the best this machine has. InvalidArgument if it does not have it.

@@ -27,13 +27,14 @@ class WeightMemory::Chunk {
   // nullptr if the system refuses.
   static std::shared_ptr<Chunk> Map(int64_t num_bytes) {
     const int64_t mapping_bytes = num_bytes + kHugePageBytes;
-    void* mapping = mmap(nullptr, mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* mapping =
+        mmap(nullptr, mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) return nullptr;
     auto chunk = std::make_shared<Chunk>();
     chunk->mapping_ = mapping;
     chunk->mapping_bytes_ = mapping_bytes;
-    chunk->next_ = static_cast<uint8_t*>(mapping) +
-                   (RoundUp(reinterpret_cast<uintptr_t>(mapping), kHugePageBytes) - reinterpret_cast<uintptr_t>(mapping));
+    chunk->next_ = static_cast<uint8_t*>(mapping) + (RoundUp(reinterpret_cast<uintptr_t>(mapping), kHugePageBytes) -
+                                                     reinterpret_cast<uintptr_t>(mapping));
     chunk->end_ = chunk->next_ + num_bytes;
     madvise(chunk->next_, num_bytes, MADV_HUGEPAGE);  // only advice: without huge pages all works, slower
     return chunk;

@@ -1,7 +1,8 @@
-// Tokens per second of the whole engine - schedule, forward, sample, deliver - on random bfloat16 weights in the shapes of real
-// models, beside the floor that no program can pass on this machine: a decode step must read every weight and its sequences'
-// keys and values once (bytes / read bandwidth), and a step of many rows must do its multiplications (operations / the rate of
-// products whose operands are in the cache). Both rates are measured in the same run, next to each figure.
+// Tokens per second of the whole engine - schedule, forward, sample, deliver - on random bfloat16 weights in the shapes
+// of real models, beside the floor that no program can pass on this machine: a decode step must read every weight and
+// its sequences' keys and values once (bytes / read bandwidth), and a step of many rows must do its multiplications
+// (operations / the rate of products whose operands are in the cache). Both rates are measured in the same run, next to
+// each figure.
 // Not a test; run by tests/bench/run.sh. Needs 4 GB of memory for the 1B shape.
 #include <algorithm>
 #include <chrono>
@@ -105,14 +106,17 @@ class EngineBench {
     options.kv_budget_bytes = kKvBudgetBytes;
     const double begin = Seconds();
     serving_ = OrDie(BuildServingModel(RandomWeights(1), config, options, pool));
-    std::printf("\n%s: %.1f M weights in %.2f GB, packed in %.1f s; %ld prompt tokens a sequence, %d steps timed\n\n", name,
-                NumWeights() / 1e6, serving_.model->weight_bytes() / 1e9, Seconds() - begin,
+    std::printf("\n%s: %.1f M weights in %.2f GB, packed in %.1f s; %ld prompt tokens a sequence, %d steps timed\n\n",
+                name, NumWeights() / 1e6, serving_.model->weight_bytes() / 1e9, Seconds() - begin,
                 static_cast<long>(absl::GetFlag(FLAGS_prompt)), absl::GetFlag(FLAGS_steps));
-    std::printf("| what | tokens/s | ms a step | bytes read / GB | at GB/s | machine GB/s | of the bytes' floor | TFLOP/s | machine "
-                "TFLOP/s | of the higher floor |\n|---|---|---|---|---|---|---|---|---|---|\n");
+    std::printf(
+        "| what | tokens/s | ms a step | bytes read / GB | at GB/s | machine GB/s | of the bytes' floor | TFLOP/s | "
+        "machine "
+        "TFLOP/s | of the higher floor |\n|---|---|---|---|---|---|---|---|---|---|\n");
     Engine::Options engine;
     engine.num_pages = serving_.num_pages;
-    engine_ = OrDie(Engine::Create(engine, *serving_.spec, serving_.model.get(), serving_.router.get(), nullptr, Clock::Real()));
+    engine_ = OrDie(
+        Engine::Create(engine, *serving_.spec, serving_.model.get(), serving_.router.get(), nullptr, Clock::Real()));
   }
 
   void Decode(int batch) {
@@ -120,7 +124,8 @@ class EngineBench {
     std::vector<CountingSink> sinks(batch);
     // 2 steps before the timed ones, so that the last prefill and the first wake-ups do not count.
     for (int i = 0; i < batch; ++i) Submit(i, prompt, steps + 8, &sinks[i]);
-    while (std::any_of(sinks.begin(), sinks.end(), [](const CountingSink& sink) { return sink.tokens < 3; })) engine_->Step();
+    while (std::any_of(sinks.begin(), sinks.end(), [](const CountingSink& sink) { return sink.tokens < 3; }))
+      engine_->Step();
     const MachineRates before = probe_.Measure();
     const int64_t tokens_before = Tokens(sinks);
     std::vector<double> seconds;
@@ -129,14 +134,15 @@ class EngineBench {
       engine_->Step();
       seconds.push_back(Seconds() - begin);
     }
-    if (Tokens(sinks) - tokens_before != static_cast<int64_t>(seconds.size()) * batch) Die("a step did not give every sequence a token");
+    if (Tokens(sinks) - tokens_before != static_cast<int64_t>(seconds.size()) * batch)
+      Die("a step did not give every sequence a token");
     const MachineRates after = probe_.Measure();
     while (engine_->HasRequests()) engine_->Step();
     CheckFinished(sinks);
     std::sort(seconds.begin(), seconds.end());
     const double kv_bytes = static_cast<double>(batch) * (prompt + steps / 2) * serving_.spec->bytes_per_token(0);
-    Print(absl::StrCat("decode, batch ", batch), batch, seconds[seconds.size() / 2], serving_.model->weight_bytes() + kv_bytes,
-          2.0 * NumWeights() * batch, before, after);
+    Print(absl::StrCat("decode, batch ", batch), batch, seconds[seconds.size() / 2],
+          serving_.model->weight_bytes() + kv_bytes, 2.0 * NumWeights() * batch, before, after);
   }
 
   void Prefill() {
@@ -168,7 +174,8 @@ class EngineBench {
   void Submit(int id, int64_t prompt, int64_t max_new_tokens, CountingSink* sink) {
     GenerationRequest request;
     request.request_id = absl::StrCat("request ", id);
-    for (int64_t i = 0; i < prompt; ++i) request.prompt_tokens.push_back(static_cast<int32_t>((id * 7919 + i * 31) % config_.vocab_size));
+    for (int64_t i = 0; i < prompt; ++i)
+      request.prompt_tokens.push_back(static_cast<int32_t>((id * 7919 + i * 31) % config_.vocab_size));
     request.sampling.temperature = 0;
     request.stopping.max_new_tokens = max_new_tokens;
     request.stopping.ignore_eos = true;
@@ -191,13 +198,13 @@ class EngineBench {
   // Elements of the matrices that every decode step multiplies with.
   double NumWeights() const { return serving_.model->weight_bytes() / static_cast<double>(SizeOf(serving_.compute)); }
 
-  static void Print(const std::string& what, double tokens, double seconds, double bytes, double operations, const MachineRates& before,
-                    const MachineRates& after) {
+  static void Print(const std::string& what, double tokens, double seconds, double bytes, double operations,
+                    const MachineRates& before, const MachineRates& after) {
     const double bandwidth = std::max(before.bytes_per_second, after.bytes_per_second);
     const double rate = std::max(before.operations_per_second, after.operations_per_second);
     const double floor = std::max(bytes / bandwidth, operations / rate);
-    std::printf("| %-16s | %8.1f | %8.2f | %6.3f | %5.1f | %5.1f | %3.0f %% | %6.3f | %6.3f | %3.0f %% |\n", what.c_str(),
-                tokens / seconds, seconds * 1e3, bytes / 1e9, bytes / seconds / 1e9, bandwidth / 1e9,
+    std::printf("| %-16s | %8.1f | %8.2f | %6.3f | %5.1f | %5.1f | %3.0f %% | %6.3f | %6.3f | %3.0f %% |\n",
+                what.c_str(), tokens / seconds, seconds * 1e3, bytes / 1e9, bytes / seconds / 1e9, bandwidth / 1e9,
                 100 * bytes / bandwidth / seconds, operations / seconds / 1e12, rate / 1e12, 100 * floor / seconds);
     std::fflush(stdout);
   }
@@ -212,7 +219,8 @@ class EngineBench {
 int Main(int argc, char** argv) {
   absl::ParseCommandLine(argc, argv);
   const int threads = absl::GetFlag(FLAGS_threads);
-  std::printf("kernels %s, %d threads, weights and cache bfloat16\n", kernels::cpu::Name(kernels::cpu::BestGemmLevel()), threads);
+  std::printf("kernels %s, %d threads, weights and cache bfloat16\n", kernels::cpu::Name(kernels::cpu::BestGemmLevel()),
+              threads);
   kernels::cpu::ThreadPool pool(threads);
   PinThreads(pool);
   const std::pair<const char*, ModelConfig> models[] = {{"Llama-3.2-1B shape", Llama1B()}, {"42M shape", Small42M()}};

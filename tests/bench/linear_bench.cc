@@ -1,6 +1,6 @@
-// Linear's speed in the shapes of real models, weights cold in memory as in a decode step: GB/s of weights read beside the
-// machine's read bandwidth of the same run, operations per second where there are many rows, and the same products by
-// at::linear and by oneDNN with weights in its own packed format.
+// Linear's speed in the shapes of real models, weights cold in memory as in a decode step: GB/s of weights read beside
+// the machine's read bandwidth of the same run, operations per second where there are many rows, and the same products
+// by at::linear and by oneDNN with weights in its own packed format.
 // Not a test; run by tests/bench/run.sh.
 #include <unistd.h>
 
@@ -47,13 +47,13 @@ struct Shape {
 };
 
 constexpr Shape kShapes[] = {
-    {"1B qkv", 2048, 3072, DType::kBF16, false},     {"1B attention out", 2048, 2048, DType::kBF16, true},
-    {"1B gate+up", 2048, 16384, DType::kBF16, true}, {"1B down", 8192, 2048, DType::kBF16, true},
+    {"1B qkv", 2048, 3072, DType::kBF16, false},       {"1B attention out", 2048, 2048, DType::kBF16, true},
+    {"1B gate+up", 2048, 16384, DType::kBF16, true},   {"1B down", 8192, 2048, DType::kBF16, true},
     {"1B lm_head", 2048, 128256, DType::kBF16, false}, {"42M qkv", 512, 1536, DType::kBF16, false},
-    {"42M gate+up", 512, 2752, DType::kBF16, true},  {"42M down", 1376, 512, DType::kBF16, false},
-    {"42M lm_head", 512, 32000, DType::kBF16, false}, {"42M gate+up f32", 512, 2752, DType::kF32, true},
-    {"in cache", 512, 512, DType::kBF16, false},         {"in cache f32", 512, 256, DType::kF32, false},
-    {"1B out f32", 2048, 2048, DType::kF32, true},   {"tiny qkv f32", 64, 128, DType::kF32, true},
+    {"42M gate+up", 512, 2752, DType::kBF16, true},    {"42M down", 1376, 512, DType::kBF16, false},
+    {"42M lm_head", 512, 32000, DType::kBF16, false},  {"42M gate+up f32", 512, 2752, DType::kF32, true},
+    {"in cache", 512, 512, DType::kBF16, false},       {"in cache f32", 512, 256, DType::kF32, false},
+    {"1B out f32", 2048, 2048, DType::kF32, true},     {"tiny qkv f32", 64, 128, DType::kF32, true},
     {"tiny gate+up f32", 64, 344, DType::kF32, false}, {"tiny lm_head f32", 64, 512, DType::kF32, false},
 };
 
@@ -85,8 +85,8 @@ void Report(const Shape& shape, const char* how, int64_t rows, double seconds, d
   const double operations = 2.0 * shape.in * shape.out * rows;
   std::printf("| %-16s | %6ld x %6ld | %-8s | %-9s | %4ld | %10.1f | %6.1f | %6.1f | %4.0f %% | %7.3f |\n", shape.name,
               static_cast<long>(shape.in), static_cast<long>(shape.out), kernels::Name(shape.dtype), how,
-              static_cast<long>(rows), seconds * 1e6, bytes / seconds / 1e9, bandwidth / 1e9, 100 * bytes / seconds / bandwidth,
-              operations / seconds / 1e12);
+              static_cast<long>(rows), seconds * 1e6, bytes / seconds / 1e9, bandwidth / 1e9,
+              100 * bytes / seconds / bandwidth, operations / seconds / 1e12);
   std::fflush(stdout);
 }
 
@@ -97,11 +97,13 @@ at::Tensor RandomTensor(int64_t rows, int64_t columns, DType dtype) {
 // oneDNN with weights reordered once into the format it prefers for these rows.
 class DnnlLinear {
  public:
-  DnnlLinear(const at::Tensor& weight, int64_t rows, DType dtype) : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
+  DnnlLinear(const at::Tensor& weight, int64_t rows, DType dtype)
+      : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
     using dnnl::memory;
     const auto type = dtype == DType::kF32 ? memory::data_type::f32 : memory::data_type::bf16;
     const int64_t in = weight.size(1), out = weight.size(0);
-    const memory::desc x({rows, in}, type, memory::format_tag::ab), y({rows, out}, memory::data_type::f32, memory::format_tag::ab);
+    const memory::desc x({rows, in}, type, memory::format_tag::ab),
+        y({rows, out}, memory::data_type::f32, memory::format_tag::ab);
     const memory::desc any({in, out}, type, memory::format_tag::any);
     const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(x, any, y), engine_);
     matmul_ = dnnl::matmul(description);
@@ -129,7 +131,8 @@ class DnnlLinear {
 void RunShape(const Shape& shape, const std::vector<int64_t>& row_counts, MachineProbe* probe,
               kernels::cpu::ThreadPool* pool) {
   const int64_t bytes = shape.in * shape.out * SizeOf(shape.dtype);
-  // Four times the last-level cache, so that every call finds its weights in memory; the tiny model lives in the cache anyway.
+  // Four times the last-level cache, so that every call finds its weights in memory; the tiny model lives in the cache
+  // anyway.
   const int64_t cold_bytes = std::max<int64_t>(sysconf(_SC_LEVEL3_CACHE_SIZE), 32 << 20) * 4;
   const int64_t copies = bytes < (1 << 20) ? 1 : std::max<int64_t>(2, (cold_bytes + bytes - 1) / bytes);
   const at::Tensor weight = RandomTensor(shape.out, shape.in, shape.dtype);
@@ -155,7 +158,8 @@ void RunShape(const Shape& shape, const std::vector<int64_t>& row_counts, Machin
   std::vector<float> y(shape.out * *std::max_element(row_counts.begin(), row_counts.end()));
   for (int64_t rows : row_counts) {
     const at::Tensor x = RandomTensor(rows, shape.in, shape.dtype);
-    Report(shape, "Ration", rows, Time(copies, [&](int64_t i) { linears[i]->Forward(x.data_ptr(), rows, y.data()); }), probe->Measure().bytes_per_second);
+    Report(shape, "Ration", rows, Time(copies, [&](int64_t i) { linears[i]->Forward(x.data_ptr(), rows, y.data()); }),
+           probe->Measure().bytes_per_second);
   }
   linears.clear();
   if (!shape.compare || !absl::GetFlag(FLAGS_compare)) return;
@@ -163,22 +167,25 @@ void RunShape(const Shape& shape, const std::vector<int64_t>& row_counts, Machin
     std::vector<std::unique_ptr<DnnlLinear>> dnnls;
     for (int64_t i = 0; i < copies; ++i) dnnls.push_back(std::make_unique<DnnlLinear>(weight, rows, shape.dtype));
     const at::Tensor x = RandomTensor(rows, shape.in, shape.dtype);
-    Report(shape, "oneDNN", rows, Time(copies, [&](int64_t i) { dnnls[i]->Forward(x.data_ptr(), y.data()); }), probe->Measure().bytes_per_second);
+    Report(shape, "oneDNN", rows, Time(copies, [&](int64_t i) { dnnls[i]->Forward(x.data_ptr(), y.data()); }),
+           probe->Measure().bytes_per_second);
   }
   std::vector<at::Tensor> weights;
   for (int64_t i = 0; i < copies; ++i) weights.push_back(weight.clone());
   for (int64_t rows : row_counts) {
     const at::Tensor x = RandomTensor(rows, shape.in, shape.dtype);
-    Report(shape, "at::linear", rows, Time(copies, [&](int64_t i) { at::linear(x, weights[i]); }), probe->Measure().bytes_per_second);
+    Report(shape, "at::linear", rows, Time(copies, [&](int64_t i) { at::linear(x, weights[i]); }),
+           probe->Measure().bytes_per_second);
   }
 }
 
-// How many rows differ from what the same row gives alone, of Linear and of the libraries: a request's tokens must not depend
-// on its neighbours in the batch.
+// How many rows differ from what the same row gives alone, of Linear and of the libraries: a request's tokens must not
+// depend on its neighbours in the batch.
 void ReportBatchDependence(kernels::cpu::ThreadPool* pool) {
   const int64_t sizes[][2] = {{64, 512}, {172, 64}, {512, 512}, {1376, 512}, {2048, 2048}, {8192, 2048}};
   const int64_t batches[] = {2, 3, 4, 7, 16, 33, 64, 200};
-  std::printf("rows of batches of 2 to 200 that differ from the same row alone (of %d)\n\n", 2 + 3 + 4 + 7 + 16 + 33 + 64 + 200);
+  std::printf("rows of batches of 2 to 200 that differ from the same row alone (of %d)\n\n",
+              2 + 3 + 4 + 7 + 16 + 33 + 64 + 200);
   std::printf("| in x out | dtype | Ration | oneDNN | at::linear |\n|---|---|---|---|---|\n");
   for (const auto& size : sizes) {
     for (DType dtype : {DType::kF32, DType::kBF16}) {
@@ -202,14 +209,17 @@ void ReportBatchDependence(kernels::cpu::ThreadPool* pool) {
       int64_t different[3] = {};
       for (int64_t batch : batches) {
         (*linear)->Forward(x.data_ptr(), batch, y.data());
-        for (int64_t r = 0; r < batch; ++r) different[0] += !std::equal(&ours[r * out], &ours[r * out] + out, &y[r * out]);
+        for (int64_t r = 0; r < batch; ++r)
+          different[0] += !std::equal(&ours[r * out], &ours[r * out] + out, &y[r * out]);
         DnnlLinear(weight, batch, dtype).Forward(x.data_ptr(), y.data());
-        for (int64_t r = 0; r < batch; ++r) different[1] += !std::equal(&dnnl[r * out], &dnnl[r * out] + out, &y[r * out]);
+        for (int64_t r = 0; r < batch; ++r)
+          different[1] += !std::equal(&dnnl[r * out], &dnnl[r * out] + out, &y[r * out]);
         const at::Tensor all = at::linear(x.slice(0, 0, batch), weight);
         for (int64_t r = 0; r < batch; ++r) different[2] += !at::equal(all.slice(0, r, r + 1), torch[r]);
       }
-      std::printf("| %ld x %ld | %s | %ld | %ld | %ld |\n", static_cast<long>(in), static_cast<long>(out), kernels::Name(dtype),
-                  static_cast<long>(different[0]), static_cast<long>(different[1]), static_cast<long>(different[2]));
+      std::printf("| %ld x %ld | %s | %ld | %ld | %ld |\n", static_cast<long>(in), static_cast<long>(out),
+                  kernels::Name(dtype), static_cast<long>(different[0]), static_cast<long>(different[1]),
+                  static_cast<long>(different[2]));
     }
   }
 }
@@ -236,7 +246,9 @@ int Main(int argc, char** argv) {
               kernels::cpu::Name(kernels::cpu::BestGemmLevel()), threads, rates.bytes_per_second / 1e9,
               rates.operations_per_second / 1e12);
   if (absl::GetFlag(FLAGS_compare)) ReportBatchDependence(&pool);
-  std::printf("\n| shape            |       in x out    | dtype    | by        | rows |  time / us |   GB/s |   read |  of it | TFLOP/s |\n");
+  std::printf(
+      "\n| shape            |       in x out    | dtype    | by        | rows |  time / us |   GB/s |   read |  of it "
+      "| TFLOP/s |\n");
   std::printf("|---|---|---|---|---|---|---|---|---|---|\n");
   for (const Shape& shape : kShapes) {
     if (std::string(shape.name).find(absl::GetFlag(FLAGS_only)) == std::string::npos) continue;

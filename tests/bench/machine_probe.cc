@@ -20,7 +20,7 @@ namespace ration::bench {
 namespace {
 
 constexpr int64_t kBufferBytes = int64_t{192} << 20;
-constexpr int64_t kRows = 64;  // few enough for x and y to stay in the cache, too
+constexpr int64_t kRows = 64;              // few enough for x and y to stay in the cache, too
 constexpr int64_t kIn = 512, kOut = 2048;  // 1 MiB a core in bfloat16: the second-level cache
 
 WeightMemory FilledBuffer() {
@@ -97,7 +97,8 @@ MachineRates MachineProbe::Measure() {
   MachineRates best;
   const int threads = pool_->num_threads();
   for (int i = 0; i < 4; ++i) {
-    best.bytes_per_second = std::max(best.bytes_per_second, kBufferBytes / ReadOnceSeconds(buffer_.data(), kBufferBytes, *pool_));
+    best.bytes_per_second =
+        std::max(best.bytes_per_second, kBufferBytes / ReadOnceSeconds(buffer_.data(), kBufferBytes, *pool_));
     for (int j = 0; j < 20; ++j) {
       const double begin = Now(BenchClock::kWall, threads);
       linear_->Forward(x_.data(), kRows, y_.data());

@@ -1,6 +1,6 @@
-// What the machine can do at best at this moment, measured next to each figure, because a shared machine changes from second
-// to second: bytes read from memory, and operations of matrix products whose operands are in the cache.
-// Not a test; used by the programs of tests/bench. Thread-compatible; call while nothing else runs on the pool.
+// What the machine can do at best at this moment, measured next to each figure, because a shared machine changes from
+// second to second: bytes read from memory, and operations of matrix products whose operands are in the cache. Not a
+// test; used by the programs of tests/bench. Thread-compatible; call while nothing else runs on the pool.
 #ifndef RATION_TESTS_BENCH_MACHINE_PROBE_H_
 #define RATION_TESTS_BENCH_MACHINE_PROBE_H_
 
@@ -19,8 +19,8 @@ namespace ration::bench {
 // Ties each thread of the pool to a processor of its own, if there are enough.
 void PinThreads(kernels::cpu::ThreadPool& pool);
 
-// Runs `start`, which makes a library start its threads, and does the same for those: the caller's processor is the first, theirs
-// the following ones. Call before PinThreads.
+// Runs `start`, which makes a library start its threads, and does the same for those: the caller's processor is the
+// first, theirs the following ones. Call before PinThreads.
 void PinThreadsStartedBy(const std::function<void()>& start);
 
 struct MachineRates {

@@ -1,5 +1,5 @@
-// A checkpoint that exists only in memory: any tensor a model asks for, filled with small random numbers when it is asked for,
-// so that a model of any shape can be timed without a file. Norm weights are ones.
+// A checkpoint that exists only in memory: any tensor a model asks for, filled with small random numbers when it is
+// asked for, so that a model of any shape can be timed without a file. Norm weights are ones.
 // Not a test; used by the programs of tests/bench. Thread-compatible.
 #ifndef RATION_TESTS_BENCH_RANDOM_WEIGHTS_H_
 #define RATION_TESTS_BENCH_RANDOM_WEIGHTS_H_

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs every benchmark and prints tables, the machine and the commit on top. Never part of the tests: figures depend on the
-# machine and on what else it does.
+# Runs every benchmark and prints tables, the machine and the commit on top. Never part of the tests: figures depend on
+# the machine and on what else it does.
 #
 #   tests/bench/run.sh [--threads=N] [--quick]
 #
 # --threads   compute threads; default: all processors
 # --quick     fewer and shorter figures (about two minutes instead of ten)
 #
-# Needs about 6 GB of memory; weights are random and nothing is written. BAZEL names another Bazel, start-up options included;
-# default: bazel.
+# Needs about 6 GB of memory; weights are random and nothing is written. BAZEL names another Bazel, start-up options
+# included; default: bazel.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
@@ -24,14 +24,18 @@ for option in "$@"; do
     *) printf 'tests/bench/run.sh: unknown option %s\n' "$option" >&2; exit 2 ;;
   esac
 done
-[[ $threads =~ ^[1-9][0-9]*$ ]] || { printf 'tests/bench/run.sh: --threads=%s is not a positive number\n' "$threads" >&2; exit 2; }
+if ! [[ $threads =~ ^[1-9][0-9]*$ ]]; then
+  printf 'tests/bench/run.sh: --threads=%s is not a positive number\n' "$threads" >&2
+  exit 2
+fi
 
 deploy/install_packages.sh deploy/packages.txt deploy/packages-test.txt >&2
 
 read -r -a bazel <<<"${BAZEL:-bazel}"
 programs=(elementwise_bench linear_bench attention_bench engine_bench)
 workspace=$(ration_workspace "$root")
-(cd "$workspace" && "${bazel[@]}" build -c opt --color=no --curses=no --show_progress_rate_limit=30 "${programs[@]/#///tests/bench:}") >&2
+options=(-c opt --color=no --curses=no --show_progress_rate_limit=30)
+(cd "$workspace" && "${bazel[@]}" build "${options[@]}" "${programs[@]/#///tests/bench:}") >&2
 bin=$(cd "$workspace" && "${bazel[@]}" info -c opt bazel-bin 2>/dev/null)/tests/bench
 
 field() { lscpu | sed -n "s/^$1: *//p" | head -n 1; }

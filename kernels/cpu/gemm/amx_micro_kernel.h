@@ -1,6 +1,6 @@
-// The AMX micro kernel over a policy of tile operations (amx_tiles.h): up to 32 rows times the 32 columns of a panel in four
-// tiles of sums, two tiles of x and two of weights - the blocking that loads the fewest tiles for each product of tiles.
-// Every product covers 32 k, whatever the rows, so results do not depend on the batch.
+// The AMX micro kernel over a policy of tile operations (amx_tiles.h): up to 32 rows times the 32 columns of a panel in
+// four tiles of sums, two tiles of x and two of weights - the blocking that loads the fewest tiles for each product of
+// tiles. Every product covers 32 k, whatever the rows, so results do not depend on the batch.
 // Layer: kernels/cpu/gemm (private).
 #ifndef RATION_KERNELS_CPU_GEMM_AMX_MICRO_KERNEL_H_
 #define RATION_KERNELS_CPU_GEMM_AMX_MICRO_KERNEL_H_
@@ -26,10 +26,11 @@ class AmxMicroKernel {
 
  private:
   static constexpr int kTileRows = 16;
-  static constexpr int64_t kTileSteps = 16;     // pairs along k of one tile of weights
+  static constexpr int64_t kTileSteps = 16;      // pairs along k of one tile of weights
   static constexpr int64_t kSumsBytes = 32 * 4;  // from row to row of the sums
 
-  // Up to 16 rows take tiles of just these rows, which costs less time; with more, the last tile may reach past the last row.
+  // Up to 16 rows take tiles of just these rows, which costs less time; with more, the last tile may reach past the
+  // last row.
   static void Enter(int64_t rows) {
     TileConfig config;
     for (int tile = 0; tile < 8; ++tile) {

@@ -1,5 +1,5 @@
-// The few AMX instructions the tile kernel needs, as a policy with two implementations: the real ones and a plain C++ twin that
-// computes what they are documented to compute, so that the kernel's logic is tested on machines without AMX.
+// The few AMX instructions the tile kernel needs, as a policy with two implementations: the real ones and a plain C++
+// twin that computes what they are documented to compute, so that the kernel's logic is tested on machines without AMX.
 // Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2 (LDTILECFG, TDPBF16PS).
 // Layer: kernels/cpu/gemm (private). Tile state belongs to the thread.
 #ifndef RATION_KERNELS_CPU_GEMM_AMX_TILES_H_
@@ -22,8 +22,8 @@ static_assert(sizeof(TileConfig) == 64, "fixed by the instruction set");
 
 #ifdef __x86_64__
 
-// Written as assembly, which needs no compiler flags, and because GCC 12's _tile_loadconfig names only 8 of the 64 bytes as its
-// input, so that the stores which fill the rest are dropped.
+// Written as assembly, which needs no compiler flags, and because GCC 12's _tile_loadconfig names only 8 of the 64
+// bytes as its input, so that the stores which fill the rest are dropped.
 struct HardwareTiles {
   static void Configure(const TileConfig& config) { asm volatile("ldtilecfg %0" ::"m"(config)); }
   static void Release() { asm volatile("tilerelease" ::: "memory"); }

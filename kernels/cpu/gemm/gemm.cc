@@ -1,9 +1,9 @@
 // The loops around the micro kernels: rows in chunks, panels in pieces handed to the threads, k in blocks.
 //
-// For few rows a step must stream the weights once: each thread walks whole panels front to back and the micro kernels fetch
-// the next block ahead. For many rows a block of weights (32 KiB) is used by all rows of the chunk from the nearest caches, and
-// panels share each block of x. Sums pass from block to block as float32, exactly, so none of this changes the order of
-// additions.
+// For few rows a step must stream the weights once: each thread walks whole panels front to back and the micro kernels
+// fetch the next block ahead. For many rows a block of weights (32 KiB) is used by all rows of the chunk from the
+// nearest caches, and panels share each block of x. Sums pass from block to block as float32, exactly, so none of this
+// changes the order of additions.
 // Layer: kernels/cpu/gemm. Scratch memory is one growing buffer a thread.
 #include <algorithm>
 #include <cstdint>
@@ -20,19 +20,19 @@
 namespace ration::kernels::cpu {
 namespace {
 
-// Rows multiplied together. 256 rows make the product compute bound (512 operations for each weight), keep a group's sums
-// (128 KiB) in the second-level cache and bound the packed x.
+// Rows multiplied together. 256 rows make the product compute bound (512 operations for each weight), keep a group's
+// sums (128 KiB) in the second-level cache and bound the packed x.
 constexpr int64_t kChunkRows = 256;
-// Panels that share the blocks of x when there are enough rows for x to fall out of the first-level cache. Measured on Zen 4:
-// 2 is ahead of 1 and 4 by some percent at 256 rows.
+// Panels that share the blocks of x when there are enough rows for x to fall out of the first-level cache. Measured on
+// Zen 4: 2 is ahead of 1 and 4 by some percent at 256 rows.
 constexpr int64_t kGroupPanels = 2;
 constexpr int64_t kGroupedRows = 17;
 // Rows that one thread copies at a time.
 constexpr int64_t kPackRows = 32;
 // Micro kernels that work on whole tiles may touch this many rows past the last.
 constexpr int64_t kSpareRows = 32;
-// Work that one thread does in less than this is not shared: handing x and y from core to core costs 3 to 15 microseconds.
-// The rates are about what one core of Zen 4 does, from cold memory and with float32.
+// Work that one thread does in less than this is not shared: handing x and y from core to core costs 3 to 15
+// microseconds. The rates are about what one core of Zen 4 does, from cold memory and with float32.
 constexpr double kInlineMicroseconds = 16;
 constexpr double kInlineBytesPerMicrosecond = 28e3;
 constexpr double kInlineProductsPerMicrosecond = 50e3;
@@ -45,7 +45,7 @@ class Scratch {
       std::free(data_);
       capacity_ = (bytes + 4095) / 4096 * 4096;
       data_ = static_cast<uint8_t*>(std::aligned_alloc(4096, capacity_));
-      if (data_ == nullptr) std::abort();  // a few hundred KiB were refused: nothing can go on
+      if (data_ == nullptr) std::abort();  // a few MiB were refused: nothing can go on
     }
     return data_;
   }
@@ -59,11 +59,11 @@ class Scratch {
 struct Chunk {
   const GemmParams* params;
   const MicroKernels* kernels;
-  const uint8_t* x;       // [blocks][rows][kXRowBytes]
+  const uint8_t* x;  // [blocks][rows][kXRowBytes]
   int64_t row_begin;
   int64_t rows;
-  int64_t steps;          // of a whole panel
-  int64_t block_steps;    // of all blocks but the last
+  int64_t steps;        // of a whole panel
+  int64_t block_steps;  // of all blocks but the last
   int64_t group_panels;
 };
 
@@ -145,8 +145,8 @@ void MultiplyPanels(const Chunk& chunk, int64_t panel_begin, int64_t panel_end) 
   if (kernels.leave != nullptr) kernels.leave();
 }
 
-// Splits [0, count) into pieces, three quarters of what is left at a time: long walks through memory first, because each start
-// is slow, and small pieces last for even finishing times.
+// Splits [0, count) into pieces, three quarters of what is left at a time: long walks through memory first, because
+// each start is slow, and small pieces last for even finishing times.
 void SplitPieces(int64_t count, int num_threads, std::vector<int64_t>* ends) {
   ends->clear();
   for (int64_t begin = 0; begin < count;) {
@@ -184,7 +184,8 @@ void GemmWith(const GemmParams& params, const MicroKernels& kernels, ThreadPool&
     const bool inline_only = pool.num_threads() == 1 || microseconds < kInlineMicroseconds;
 
     // Up to 128 KiB are copied faster than another thread is asked to help.
-    const int64_t pack_rows = inline_only || num_blocks * chunk.rows * kXBlockBytes <= 128 * 1024 ? chunk.rows : kPackRows;
+    const int64_t pack_rows =
+        inline_only || num_blocks * chunk.rows * kXBlockBytes <= 128 * 1024 ? chunk.rows : kPackRows;
     const int64_t parts = (chunk.rows + pack_rows - 1) / pack_rows;
     const auto pack = [&](int64_t index, int) {
       const int64_t block = index / parts, row_end = std::min((index % parts + 1) * pack_rows, chunk.rows);
@@ -204,7 +205,8 @@ void GemmWith(const GemmParams& params, const MicroKernels& kernels, ThreadPool&
       continue;
     }
     SplitPieces((num_panels + chunk.group_panels - 1) / chunk.group_panels, pool.num_threads(), &piece_ends);
-    const std::vector<int64_t>& ends = piece_ends;  // the bodies run on other threads, which have piece_ends of their own
+    // The bodies run on other threads, which have piece_ends of their own.
+    const std::vector<int64_t>& ends = piece_ends;
     pool.ParallelFor(static_cast<int64_t>(ends.size()), [&](int64_t piece, int) {
       const int64_t begin = piece == 0 ? 0 : ends[piece - 1] * chunk.group_panels;
       MultiplyPanels(chunk, begin, std::min(ends[piece] * chunk.group_panels, num_panels));

@@ -1,6 +1,6 @@
-// AVX2 + FMA micro kernels: float32, and bfloat16 weights widened in registers (half the bytes to read of float32 weights).
-// Up to 2 rows take the panel at once (4 vectors); 3 to 6 take it in two passes of 2 vectors, 12 sums in 16 registers;
-// widening needs one register more, so 5 rows are its limit.
+// AVX2 + FMA micro kernels: float32, and bfloat16 weights widened in registers (half the bytes to read of float32
+// weights). Up to 2 rows take the panel at once (4 vectors); 3 to 6 take it in two passes of 2 vectors, 12 sums in 16
+// registers; widening needs one register more, so 5 rows are its limit.
 // Layer: kernels/cpu/gemm. Compiled for AVX2 and FMA; called only where the processor has them.
 #include "kernels/cpu/gemm/micro_kernel.h"
 

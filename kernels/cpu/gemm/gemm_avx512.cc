@@ -1,5 +1,5 @@
-// AVX-512 micro kernels: float32, and bfloat16 weights widened in registers where there is no vdpbf16ps.
-// 8 rows x 2 vectors are 16 sums, four times what covers the FMA latency; more rows would fit the registers, but their x and a
+// AVX-512 micro kernels: float32, and bfloat16 weights widened in registers where there is no vdpbf16ps. 8 rows x 2
+// vectors are 16 sums, four times what covers the FMA latency; more rows would fit the registers, but their x and a
 // block of weights not the first-level cache (measured some percent slower on Zen 4).
 // Layer: kernels/cpu/gemm. Compiled for AVX-512 F; called only where the processor has it.
 #include "kernels/cpu/gemm/micro_kernel.h"
@@ -72,9 +72,9 @@ struct WidenBF16 : Base {
 
 template <class P>
 const MicroKernels* Kernels() {
-  static constexpr void (*kRun[])(const MicroArgs&) = {
-      RunPanel<P, 1, 2>, RunPanel<P, 2, 2>, RunPanel<P, 3, 2>, RunPanel<P, 4, 2>,
-      RunPanel<P, 5, 2>, RunPanel<P, 6, 2>, RunPanel<P, 7, 2>, RunPanel<P, 8, 2>};
+  static constexpr void (*kRun[])(const MicroArgs&) = {RunPanel<P, 1, 2>, RunPanel<P, 2, 2>, RunPanel<P, 3, 2>,
+                                                       RunPanel<P, 4, 2>, RunPanel<P, 5, 2>, RunPanel<P, 6, 2>,
+                                                       RunPanel<P, 7, 2>, RunPanel<P, 8, 2>};
   static constexpr MicroKernels kKernels = {kRun, 8, 1, P::kXBytesPerStep == 8, nullptr, nullptr};
   return &kKernels;
 }

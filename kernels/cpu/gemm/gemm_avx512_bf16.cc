@@ -1,7 +1,7 @@
-// AVX-512 BF16 micro kernel: vdpbf16ps multiplies pairs along k and adds both products to a float32 sum.
-// 8 rows x 2 vectors: 12 rows would fit the registers, too, but their x and a block of weights not the first-level cache; on Zen 4
-// 0.44 against 0.40 TFLOP/s on two cores at 32 rows of 2048 x 16384, whose peak is 0.46.
-// On AMD's Zen 4 vdpbf16ps runs at twice the float32 FMA rate; on Intel's Sapphire Rapids at half of it, where AMX takes over.
+// AVX-512 BF16 micro kernel: vdpbf16ps multiplies pairs along k and adds both products to a float32 sum. 8 rows x 2
+// vectors: 12 rows would fit the registers, too, but their x and a block of weights not the first-level cache; on Zen 4
+// 0.44 against 0.40 TFLOP/s on two cores at 32 rows of 2048 x 16384, whose peak is 0.46. On AMD's Zen 4 vdpbf16ps runs
+// at twice the float32 FMA rate; on Intel's Sapphire Rapids at half of it, where AMX takes over.
 // Layer: kernels/cpu/gemm. Compiled for AVX-512 BF16; called only where the processor has it.
 #include "kernels/cpu/gemm/micro_kernel.h"
 
@@ -38,9 +38,9 @@ struct DotBF16 {
 };
 
 using P = DotBF16;
-constexpr void (*kRun[])(const MicroArgs&) = {
-    RunPanel<P, 1, 2>, RunPanel<P, 2, 2>, RunPanel<P, 3, 2>, RunPanel<P, 4, 2>,
-    RunPanel<P, 5, 2>, RunPanel<P, 6, 2>, RunPanel<P, 7, 2>, RunPanel<P, 8, 2>};
+constexpr void (*kRun[])(const MicroArgs&) = {RunPanel<P, 1, 2>, RunPanel<P, 2, 2>, RunPanel<P, 3, 2>,
+                                              RunPanel<P, 4, 2>, RunPanel<P, 5, 2>, RunPanel<P, 6, 2>,
+                                              RunPanel<P, 7, 2>, RunPanel<P, 8, 2>};
 constexpr MicroKernels kKernels = {kRun, 8, 1, false, nullptr, nullptr};
 
 }  // namespace

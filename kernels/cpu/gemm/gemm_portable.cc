@@ -1,4 +1,5 @@
-// Micro kernels in plain C++ for processors without one of their own. Slow but right; the compiler vectorises the columns.
+// Micro kernels in plain C++ for processors without one of their own. Slow but right; the compiler vectorises the
+// columns.
 // Layer: kernels/cpu/gemm. Built without contraction into fused multiply-adds, so every row count rounds alike.
 #include <cstdint>
 #include <cstring>

@@ -63,11 +63,16 @@ bool GemmLevelSupported(GemmLevel level) {
 
 const char* Name(GemmLevel level) {
   switch (level) {
-    case GemmLevel::kPortable: return "portable";
-    case GemmLevel::kAvx2: return "AVX2";
-    case GemmLevel::kAvx512: return "AVX-512";
-    case GemmLevel::kAvx512Bf16: return "AVX-512 BF16";
-    case GemmLevel::kAmx: return "AMX";
+    case GemmLevel::kPortable:
+      return "portable";
+    case GemmLevel::kAvx2:
+      return "AVX2";
+    case GemmLevel::kAvx512:
+      return "AVX-512";
+    case GemmLevel::kAvx512Bf16:
+      return "AVX-512 BF16";
+    case GemmLevel::kAmx:
+      return "AMX";
   }
   return "unknown";
 }
@@ -75,11 +80,16 @@ const char* Name(GemmLevel level) {
 const MicroKernels* KernelsOf(GemmLevel level, DType dtype) {
   const bool bf16 = dtype == DType::kBF16;
   switch (level) {
-    case GemmLevel::kPortable: return bf16 ? PortableBF16() : PortableF32();
-    case GemmLevel::kAvx2: return bf16 ? Avx2BF16() : Avx2F32();
-    case GemmLevel::kAvx512: return bf16 ? Avx512WidenBF16() : Avx512F32();
-    case GemmLevel::kAvx512Bf16: return bf16 ? Avx512BF16() : Avx512F32();
-    case GemmLevel::kAmx: return bf16 ? AmxBF16() : Avx512F32();
+    case GemmLevel::kPortable:
+      return bf16 ? PortableBF16() : PortableF32();
+    case GemmLevel::kAvx2:
+      return bf16 ? Avx2BF16() : Avx2F32();
+    case GemmLevel::kAvx512:
+      return bf16 ? Avx512WidenBF16() : Avx512F32();
+    case GemmLevel::kAvx512Bf16:
+      return bf16 ? Avx512BF16() : Avx512F32();
+    case GemmLevel::kAmx:
+      return bf16 ? AmxBF16() : Avx512F32();
   }
   return PortableF32();
 }

@@ -12,7 +12,8 @@ namespace {
 constexpr int64_t kStrip = 64;
 
 float FromF16(uint16_t half) {
-  // Shifts the exponent and mantissa into place and rescales by 2^112, which also handles denormals; Inf and NaN are patched.
+  // Shifts the exponent and mantissa into place and rescales by 2^112, which also handles denormals; Inf and NaN are
+  // patched.
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
   const uint32_t magnitude = static_cast<uint32_t>(half & 0x7fffu) << 13;
   float value;
@@ -84,7 +85,8 @@ void PackPanel(const PanelSource& source, int64_t in, DType dtype, uint8_t* pane
       }
       uint8_t* out = panel + begin * kPanelColumns * 2;
       for (int64_t pair = 0; pair < depth / 2; ++pair) {
-        for (int64_t c = 0; c < kPanelColumns; ++c) std::memcpy(out + (pair * kPanelColumns + c) * 4, &strip[c][pair * 2], 4);
+        for (int64_t c = 0; c < kPanelColumns; ++c)
+          std::memcpy(out + (pair * kPanelColumns + c) * 4, &strip[c][pair * 2], 4);
       }
     }
   }

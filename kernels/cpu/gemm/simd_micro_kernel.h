@@ -1,9 +1,10 @@
 // The micro kernel for vector instruction sets, written once over a small policy of vector operations: kRows rows times
 // kVectors vectors of sums stay in registers while x is broadcast and the weights stream past.
-// Layer: kernels/cpu/gemm (private). Everything is in an unnamed namespace, as each file that includes this is compiled for its
-// own instruction set.
+// Layer: kernels/cpu/gemm (private). Everything is in an unnamed namespace, as each file that includes this is compiled
+// for its own instruction set.
 //
-// A policy P has: Vec, kLanes, kXBytesPerStep, Zero(), Load(const float*), Store(float*, Vec), Add(Vec, Vec), Prefetch(p) and
+// A policy P has: Vec, kLanes, kXBytesPerStep, Zero(), Load(const float*), Store(float*, Vec), Add(Vec, Vec),
+// Prefetch(p) and
 //   template <int R, int V> Step(Vec (&sums)[R][V], const uint8_t* w, const uint8_t* x)
 // which adds one step (kStepBytes of a panel) to the sums.
 #ifndef RATION_KERNELS_CPU_GEMM_SIMD_MICRO_KERNEL_H_
@@ -16,10 +17,10 @@
 namespace ration::kernels::cpu {
 namespace {
 
-// Up to this many rows the loads alone keep memory busy and the hardware's prefetcher ahead; with more rows they are too far
-// apart in time. Then fetching into the second-level cache is right: fetches into the first wait in the same few buffers as
-// the loads of x. Measured on Zen 4, 2048 x 16384 bfloat16 at 16 rows: 25.5 GB/s, against 19.0 GB/s with fetches into the first
-// level and 17.0 GB/s with none; at 4 rows 32.7, 36.4 and 43.1 GB/s.
+// Up to this many rows the loads alone keep memory busy and the hardware's prefetcher ahead; with more rows they are
+// too far apart in time. Then fetching into the second-level cache is right: fetches into the first wait in the same
+// few buffers as the loads of x. Measured on Zen 4, 2048 x 16384 bfloat16 at 16 rows: 25.5 GB/s, against 19.0 GB/s with
+// fetches into the first level and 17.0 GB/s with none; at 4 rows 32.7, 36.4 and 43.1 GB/s.
 constexpr int kMaxRowsWithoutPrefetch = 4;
 
 // Columns [kFirst, kFirst + kVectors * P::kLanes) of the panel. Only the first part of a panel prefetches.

@@ -1,5 +1,5 @@
-// Linear against double precision products of LibTorch: stacked weights of mixed stored dtypes, biases, odd sizes; bad tensors
-// are refused by name.
+// Linear against double precision products of LibTorch: stacked weights of mixed stored dtypes, biases, odd sizes; bad
+// tensors are refused by name.
 #include "engine/ops/linear.h"
 
 #include <cmath>
@@ -21,7 +21,8 @@ using kernels::cpu::ThreadPool;
 
 std::vector<GemmLevel> SupportedLevels() {
   std::vector<GemmLevel> levels;
-  for (GemmLevel level : {GemmLevel::kPortable, GemmLevel::kAvx2, GemmLevel::kAvx512, GemmLevel::kAvx512Bf16, GemmLevel::kAmx}) {
+  for (GemmLevel level :
+       {GemmLevel::kPortable, GemmLevel::kAvx2, GemmLevel::kAvx512, GemmLevel::kAvx512Bf16, GemmLevel::kAmx}) {
     if (kernels::cpu::GemmLevelSupported(level)) levels.push_back(level);
   }
   return levels;
@@ -30,7 +31,8 @@ std::vector<GemmLevel> SupportedLevels() {
 at::ScalarType TorchType(DType dtype) { return dtype == DType::kF32 ? at::kFloat : at::kBFloat16; }
 
 // Options of `weights` (already in their stored dtypes) that run on `pool`.
-Linear::Options MakeOptions(std::vector<at::Tensor> weights, std::vector<at::Tensor> biases, DType compute, ThreadPool* pool) {
+Linear::Options MakeOptions(std::vector<at::Tensor> weights, std::vector<at::Tensor> biases, DType compute,
+                            ThreadPool* pool) {
   Linear::Options options;
   options.weights = std::move(weights);
   options.biases = std::move(biases);
@@ -51,7 +53,8 @@ void ExpectClose(const at::Tensor& y, const at::Tensor& x, const at::Tensor& wei
   const at::Tensor magnitude = at::linear(x.to(at::kDouble).abs(), weight.abs(), bias.abs());
   const at::Tensor tolerance = magnitude * ((x.size(1) + 4) * std::ldexp(1, -24) * 1.01) + 1e-30;
   ASSERT_TRUE(at::all((y.to(at::kDouble) - expected).abs() <= tolerance).item<bool>())
-      << "largest error " << (y.to(at::kDouble) - expected).abs().max().item<double>() << " of " << x.size(0) << " rows";
+      << "largest error " << (y.to(at::kDouble) - expected).abs().max().item<double>() << " of " << x.size(0)
+      << " rows";
 }
 
 struct Case {
@@ -67,7 +70,9 @@ class LinearTest : public testing::TestWithParam<Case> {
     return options;
   }
   // What the layer multiplies with: the stored weight rounded to the compute dtype.
-  at::Tensor Rounded(const at::Tensor& stored) { return stored.to(at::kFloat).to(TorchType(GetParam().compute)).to(at::kDouble); }
+  at::Tensor Rounded(const at::Tensor& stored) {
+    return stored.to(at::kFloat).to(TorchType(GetParam().compute)).to(at::kDouble);
+  }
 };
 
 TEST_P(LinearTest, StackedWeightsOfMixedDtypesAndBiasesMatchDoublePrecision) {
@@ -83,7 +88,8 @@ TEST_P(LinearTest, StackedWeightsOfMixedDtypesAndBiasesMatchDoublePrecision) {
     EXPECT_EQ((*linear)->compute(), GetParam().compute);
     EXPECT_GE((*linear)->weight_bytes(), 128 * in * SizeOf(GetParam().compute));
     const at::Tensor weight = at::cat({Rounded(weights[0]), Rounded(weights[1]), Rounded(weights[2])});
-    const at::Tensor bias = at::cat({biases[0].to(at::kDouble), at::zeros({5}, at::kDouble), biases[2].to(at::kDouble)});
+    const at::Tensor bias =
+        at::cat({biases[0].to(at::kDouble), at::zeros({5}, at::kDouble), biases[2].to(at::kDouble)});
     for (int64_t rows : {0, 1, 2, 3, 5, 16, 17, 64, 65, 257}) {
       const at::Tensor x = at::randn({rows, in}).to(TorchType(GetParam().compute));
       ExpectClose(Forward(**linear, x), x, weight, bias);
@@ -118,7 +124,8 @@ TEST_P(LinearTest, TransposedAndUnalignedWeightsAreReadAsTheirValues) {
   auto linear = Linear::Create(AtLevel(MakeOptions({transposed, unaligned}, {}, GetParam().compute, &pool)));
   ASSERT_TRUE(linear.ok()) << linear.status();
   const at::Tensor x = at::randn({3, 40}).to(TorchType(GetParam().compute));
-  ExpectClose(Forward(**linear, x), x, at::cat({Rounded(transposed.contiguous()), Rounded(stored)}), at::zeros({48}, at::kDouble));
+  ExpectClose(Forward(**linear, x), x, at::cat({Rounded(transposed.contiguous()), Rounded(stored)}),
+              at::zeros({48}, at::kDouble));
 }
 
 std::vector<Case> Cases() {

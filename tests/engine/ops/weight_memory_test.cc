@@ -1,4 +1,5 @@
-// Weight memory: pieces are aligned, zeroed, apart from each other, and stay valid whatever happens to their neighbours.
+// Weight memory: pieces are aligned, zeroed, apart from each other, and stay valid whatever happens to their
+// neighbours.
 #include "engine/ops/weight_memory.h"
 
 #include <algorithm>
@@ -21,7 +22,8 @@ WeightMemory MustAllocate(int64_t num_bytes) {
 
 TEST(WeightMemoryTest, PiecesAreAlignedZeroedAndApart) {
   // Small ones share a chunk, the last two are too large for that; together the small ones need a second chunk.
-  const std::vector<int64_t> sizes = {1, 63, 64, 65, 4096, (20 << 20) + 1, 30 << 20, 25 << 20, 3, (33 << 20) + 5, 70 << 20};
+  const std::vector<int64_t> sizes = {1,       63, 64, 65, 4096, (20 << 20) + 1, 30 << 20, 25 << 20, 3, (33 << 20) + 5,
+                                      70 << 20};
   std::vector<WeightMemory> pieces;
   std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
   for (int64_t size : sizes) {

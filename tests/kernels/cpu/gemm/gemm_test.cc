@@ -1,5 +1,5 @@
-// The packed matrix product at every instruction set this machine has: against double precision with derived tolerances, and
-// bit for bit against itself under other row counts, places and thread counts.
+// The packed matrix product at every instruction set this machine has: against double precision with derived
+// tolerances, and bit for bit against itself under other row counts, places and thread counts.
 #include "kernels/gemm.h"
 
 #include <algorithm>
@@ -104,7 +104,8 @@ struct Setting {
 
 std::vector<Setting> Settings() {
   std::vector<Setting> settings;
-  for (GemmLevel level : {GemmLevel::kPortable, GemmLevel::kAvx2, GemmLevel::kAvx512, GemmLevel::kAvx512Bf16, GemmLevel::kAmx}) {
+  for (GemmLevel level :
+       {GemmLevel::kPortable, GemmLevel::kAvx2, GemmLevel::kAvx512, GemmLevel::kAvx512Bf16, GemmLevel::kAmx}) {
     if (!cpu::GemmLevelSupported(level)) continue;
     settings.push_back({cpu::Name(level), DType::kF32, level});
     settings.push_back({cpu::Name(level), DType::kBF16, level});
@@ -115,7 +116,9 @@ std::vector<Setting> Settings() {
 
 std::string SettingName(const testing::TestParamInfo<Setting>& info) {
   std::string name = info.param.name + Name(info.param.dtype);
-  name.erase(std::remove_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }), name.end());
+  name.erase(
+      std::remove_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }),
+      name.end());
   return name;
 }
 
@@ -139,9 +142,9 @@ class GemmTest : public testing::TestWithParam<Setting> {
     std::vector<float> y(problem.rows * out + 1, -7.0f);
     Gemm(problem.Params(0, problem.rows, y.data()), *pool);
     EXPECT_EQ(y.back(), -7.0f);
-    // n float32 roundings of partial sums, none larger than the sum of magnitudes: |error| <= n u / (1 - n u) * magnitudes,
-    // with one rounding a product, one an addition, one for the bias and one for the reference's own last rounding. Denormals
-    // may be flushed to zero.
+    // n float32 roundings of partial sums, none larger than the sum of magnitudes: |error| <= n u / (1 - n u) *
+    // magnitudes, with one rounding a product, one an addition, one for the bias and one for the reference's own last
+    // rounding. Denormals may be flushed to zero.
     const double n = problem.weights.in + 4, unit = std::ldexp(1, -24);
     for (int64_t i = 0; i < problem.rows * out; ++i) {
       const double tolerance = n * unit / (1 - n * unit) * bound[i] + n * std::ldexp(1, -126);
@@ -153,11 +156,12 @@ class GemmTest : public testing::TestWithParam<Setting> {
 
 TEST_P(GemmTest, MatchesDoublePrecisionOverOddShapes) {
   cpu::ThreadPool pool(2);
-  const int64_t shapes[][2] = {{1, 1},   {2, 3},    {3, 17},   {31, 32},  {33, 33},  {64, 100},
+  const int64_t shapes[][2] = {{1, 1},    {2, 3},    {3, 17},   {31, 32},  {33, 33},  {64, 100},
                                {127, 31}, {129, 65}, {172, 64}, {257, 47}, {520, 96}, {1031, 16}};
   for (const auto& shape : shapes) {
     for (int64_t rows : {0, 1, 2, 3, 5, 7, 12, 13, 16, 17, 33, 64, 65}) {
-      ExpectMatchesReference(MakeProblem(rows, shape[0], shape[1], GetParam().dtype, (rows + shape[0]) % 2 == 0), &pool);
+      ExpectMatchesReference(MakeProblem(rows, shape[0], shape[1], GetParam().dtype, (rows + shape[0]) % 2 == 0),
+                             &pool);
       if (HasFatalFailure()) return;
     }
   }
