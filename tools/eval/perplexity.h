@@ -25,9 +25,9 @@ enum class EvalRouting {
 struct EvalResult {
   double loss = 0;  // mean negative log likelihood per predicted token, nats
   double perplexity = 0;
-  int64_t tokens = 0;            // predicted
-  std::vector<double> shares;    // of tokens that went to each expert, mean over layers; empty for kFull
-  double kv_fraction = 1;        // of those shares
+  int64_t tokens = 0;          // predicted
+  std::vector<double> shares;  // of tokens that went to each expert, mean over layers; empty for kFull
+  double kv_fraction = 1;      // of those shares
 };
 
 // sequences: [n, T + 1] int64, inputs and their shifted targets. The ratio is ignored by kFull.
@@ -35,8 +35,8 @@ struct EvalResult {
 absl::StatusOr<EvalResult> Evaluate(const LlamaWeights& weights, const at::Tensor& sequences, const Ratio& ratio,
                                     EvalRouting routing);
 
-// Router scores of up to `samples` tokens, evenly spread over the sequences, at a ratio: one [samples, E] tensor a layer. What a
-// checkpoint ships as its calibration.
+// Router scores of up to `samples` tokens, evenly spread over the sequences, at a ratio: one [samples, E] tensor a
+// layer. What a checkpoint ships as its calibration.
 std::vector<at::Tensor> CalibrationScores(const LlamaWeights& weights, const at::Tensor& sequences, const Ratio& ratio,
                                           int64_t samples);
 

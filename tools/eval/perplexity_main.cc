@@ -1,5 +1,5 @@
-// Perplexity of a checkpoint over a text at several ratios, routed as prefill routes (expert choice in windows) and as decode does
-// (thresholds, token by token), with the shares that each rule realised.
+// Perplexity of a checkpoint over a text at several ratios, routed as prefill routes (expert choice in windows) and as
+// decode does (thresholds, token by token), with the shares that each rule realised.
 
 #include <cstdio>
 #include <fstream>
@@ -25,7 +25,8 @@
 
 ABSL_FLAG(std::string, model, "", "Directory of the checkpoint (Hugging Face layout), with or without routers.");
 ABSL_FLAG(std::string, text, "", "Text file; documents separated by <|endoftext|>.");
-ABSL_FLAG(std::string, ratios, "", "Ratios to evaluate, e.g. 1:0:0,3:1:6. Empty: the checkpoint's ladder, or full KV for a plain one.");
+ABSL_FLAG(std::string, ratios, "",
+          "Ratios to evaluate, e.g. 1:0:0,3:1:6. Empty: the checkpoint's ladder, or full KV for a plain one.");
 ABSL_FLAG(double, held_out, 0.1, "Share of the documents, the last ones, to evaluate; 1: all.");
 ABSL_FLAG(int64_t, length, 512, "Tokens of a sequence, at most the model's context.");
 ABSL_FLAG(int64_t, sequences, 0, "At most so many sequences; 0: all.");
@@ -35,8 +36,8 @@ namespace ration {
 namespace {
 
 void Print(const char* rule, const std::string& ratio, const EvalResult& result) {
-  std::printf("%-13s ratio %-16s loss %.4f perplexity %8.3f KV fraction %.3f", rule, ratio.c_str(), result.loss, result.perplexity,
-              result.kv_fraction);
+  std::printf("%-13s ratio %-16s loss %.4f perplexity %8.3f KV fraction %.3f", rule, ratio.c_str(), result.loss,
+              result.perplexity, result.kv_fraction);
   if (!result.shares.empty()) {
     std::printf(" shares %s", absl::StrJoin(result.shares, ":", [](std::string* out, double share) {
                                 absl::StrAppendFormat(out, "%.3f", share);
@@ -59,11 +60,13 @@ absl::Status Run() {
   RATION_ASSIGN_OR_RETURN(const TextSplit split, SplitAndEncode(text, *tokenizer, absl::GetFlag(FLAGS_held_out)));
   const int64_t length = absl::GetFlag(FLAGS_length);
   if (length <= 0 || length > weights.config.max_positions) {
-    return absl::InvalidArgumentError(absl::StrCat("--length=", length, " must be in [1, ", weights.config.max_positions, "]"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--length=", length, " must be in [1, ", weights.config.max_positions, "]"));
   }
   const at::Tensor sequences = Consecutive(split.held_out, length, absl::GetFlag(FLAGS_sequences));
   if (sequences.size(0) == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("the evaluated part has ", split.held_out.numel(), " tokens, fewer than --length=", length, " + 1"));
+    return absl::InvalidArgumentError(absl::StrCat("the evaluated part has ", split.held_out.numel(),
+                                                   " tokens, fewer than --length=", length, " + 1"));
   }
   std::printf("%ld sequences of %ld tokens\n", static_cast<long>(sequences.size(0)), static_cast<long>(length));
   if (!weights.has_routers()) {

@@ -35,7 +35,8 @@ absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path) {
 
 }  // namespace
 
-absl::Status WriteModelDirectory(const LlamaWeights& weights, const std::string& base_directory, const std::string& directory) {
+absl::Status WriteModelDirectory(const LlamaWeights& weights, const std::string& base_directory,
+                                 const std::string& directory) {
   const std::filesystem::path base = base_directory, target = directory;
   std::error_code error;
   std::filesystem::create_directories(target, error);
@@ -43,7 +44,8 @@ absl::Status WriteModelDirectory(const LlamaWeights& weights, const std::string&
 
   RATION_ASSIGN_OR_RETURN(const std::string base_config, ReadFile(base / "config.json"));
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(base_config, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object()) return absl::InvalidArgumentError(absl::StrCat(base_directory, "/config.json: is not a JSON object"));
+  if (!config.is_object())
+    return absl::InvalidArgumentError(absl::StrCat(base_directory, "/config.json: is not a JSON object"));
   config["torch_dtype"] = "float32";
   if (weights.config.mixsga) {
     const MixsgaConfig& mixsga = *weights.config.mixsga;
@@ -61,7 +63,8 @@ absl::Status WriteModelDirectory(const LlamaWeights& weights, const std::string&
   absl::btree_map<std::string, at::Tensor> tensors;
   for (const auto& [name, tensor] : weights.Named()) tensors.emplace(name, tensor.detach());
   RATION_RETURN_IF_ERROR(WriteSafetensors((target / "model.safetensors").string(), tensors));
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
     if (!std::filesystem::exists(base / name, error)) continue;
     RATION_ASSIGN_OR_RETURN(const std::string text, ReadFile(base / name));
     RATION_RETURN_IF_ERROR(WriteFile(target / name, text));

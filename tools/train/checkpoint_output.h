@@ -11,10 +11,11 @@
 
 namespace ration {
 
-// Files of `directory` (made if it is not there) are replaced one by one, each whole. config.json is base_directory's with
-// weights.config.mixsga in it; tokenizer.json, tokenizer_config.json, special_tokens_map.json and generation_config.json are copied
-// where base_directory has them. Fails with the path and the reason.
-absl::Status WriteModelDirectory(const LlamaWeights& weights, const std::string& base_directory, const std::string& directory);
+// Files of `directory` (made if it is not there) are replaced one by one, each whole. config.json is base_directory's
+// with weights.config.mixsga in it; tokenizer.json, tokenizer_config.json, special_tokens_map.json and
+// generation_config.json are copied where base_directory has them. Fails with the path and the reason.
+absl::Status WriteModelDirectory(const LlamaWeights& weights, const std::string& base_directory,
+                                 const std::string& directory);
 
 }  // namespace ration
 

@@ -15,7 +15,8 @@ using torch::autograd::variable_list;
 
 class FusedAttentionFunction : public torch::autograd::Function<FusedAttentionFunction> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q_in, const at::Tensor& k_in,
+                            const at::Tensor& v_in) {
     const at::Tensor q = q_in.contiguous(), k = k_in.contiguous(), v = v_in.contiguous();
     const AttentionShape shape = Shape(q, k);
     at::Tensor out = at::empty_like(q);
@@ -39,8 +40,8 @@ class FusedAttentionFunction : public torch::autograd::Function<FusedAttentionFu
     at::parallel_for(0, shape.batch * shape.kv_heads, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         AttentionBackward(shape, i / shape.kv_heads, i % shape.kv_heads, q.data_ptr<float>(), k.data_ptr<float>(),
-                          v.data_ptr<float>(), out.data_ptr<float>(), logsumexp.data_ptr<float>(), d_out.data_ptr<float>(),
-                          dq.data_ptr<float>(), dk.data_ptr<float>(), dv.data_ptr<float>());
+                          v.data_ptr<float>(), out.data_ptr<float>(), logsumexp.data_ptr<float>(),
+                          d_out.data_ptr<float>(), dq.data_ptr<float>(), dk.data_ptr<float>(), dv.data_ptr<float>());
       }
     });
     return {dq, dk, dv};

@@ -1,7 +1,6 @@
-// Causal attention for training: forward and backward passes that never write the [T, T] scores to memory, vectorised over
-// keys, with the processor's widest vectors chosen at run time. For the small heads of small models it is many times faster than
-// attention built of matrix products, and as exact.
-// Layer: tools/train. Pure function; thread-safe.
+// Causal attention for training: forward and backward passes that never write the [T, T] scores to memory, vectorised
+// over keys, with the processor's widest vectors chosen at run time. For the small heads of small models it is many
+// times faster than attention built of matrix products, and as exact. Layer: tools/train. Pure function; thread-safe.
 #ifndef RATION_TOOLS_TRAIN_FUSED_ATTENTION_H_
 #define RATION_TOOLS_TRAIN_FUSED_ATTENTION_H_
 

@@ -1,5 +1,6 @@
-// Keys and values are transposed to [d, T] once a call, so that one vector holds the same component of neighbouring keys and a
-// query's scores come out as vectors, ready for the exponential. T padded to whole vectors; the diagonal's vector is masked.
+// Keys and values are transposed to [d, T] once a call, so that one vector holds the same component of neighbouring
+// keys and a query's scores come out as vectors, ready for the exponential. T padded to whole vectors; the diagonal's
+// vector is masked.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tools/train/fused_attention_kernel.cc"
@@ -43,8 +44,8 @@ HWY_INLINE V MaskFuture(D d, V scores, int64_t first, int64_t position) {
   return hn::IfThenElse(mask, scores, hn::Set(d, -1e30f));
 }
 
-// exp for x <= 0 (anything above 0 is not asked for), relative error below 3e-7; 0 under -87. Cheaper than Highway's, which serves
-// every x.
+// exp for x <= 0 (anything above 0 is not asked for), relative error below 3e-7; 0 under -87. Cheaper than Highway's,
+// which serves every x.
 template <class D, class V>
 HWY_INLINE V ExpNonPositive(D d, V x) {
   const V clamped = hn::Max(x, hn::Set(d, -87.0f));
@@ -62,11 +63,11 @@ HWY_INLINE V ExpNonPositive(D d, V x) {
   return hn::IfThenElseZero(hn::Gt(x, hn::Set(d, -87.0f)), hn::Mul(y, power));
 }
 
-// Query rows that share a key/value head are done kRows at a time, so that a loaded key serves all of them. Loops over kDim and
-// kRows must be unrolled: their arrays are registers.
+// Query rows that share a key/value head are done kRows at a time, so that a loaded key serves all of them. Loops over
+// kDim and kRows must be unrolled: their arrays are registers.
 template <int kDim, int kRows>
-void ForwardHead(const AttentionShape& s, int64_t sequence, int64_t kv_head, const float* q, const float* k, const float* v,
-                 float* out, float* logsumexp) {
+void ForwardHead(const AttentionShape& s, int64_t sequence, int64_t kv_head, const float* q, const float* k,
+                 const float* v, float* out, float* logsumexp) {
   const hn::ScalableTag<float> d;
   using V = decltype(hn::Zero(d));
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -143,8 +144,9 @@ void ForwardHead(const AttentionShape& s, int64_t sequence, int64_t kv_head, con
 }
 
 template <int kDim, int kRows>
-void BackwardHead(const AttentionShape& s, int64_t sequence, int64_t kv_head, const float* q, const float* k, const float* v,
-                  const float* out, const float* logsumexp, const float* d_out, float* dq, float* dk, float* dv) {
+void BackwardHead(const AttentionShape& s, int64_t sequence, int64_t kv_head, const float* q, const float* k,
+                  const float* v, const float* out, const float* logsumexp, const float* d_out, float* dq, float* dk,
+                  float* dv) {
   const hn::ScalableTag<float> d;
   using V = decltype(hn::Zero(d));
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -227,20 +229,24 @@ void Forward(const AttentionShape& s, int64_t sequence, int64_t kv_head, const f
     case 8:
       if (pairs) return ForwardHead<8, 2>(s, sequence, kv_head, q, k, v, out, logsumexp);
       return ForwardHead<8, 1>(s, sequence, kv_head, q, k, v, out, logsumexp);
-    case 16: return ForwardHead<16, 1>(s, sequence, kv_head, q, k, v, out, logsumexp);
-    case 32: return ForwardHead<32, 1>(s, sequence, kv_head, q, k, v, out, logsumexp);
+    case 16:
+      return ForwardHead<16, 1>(s, sequence, kv_head, q, k, v, out, logsumexp);
+    case 32:
+      return ForwardHead<32, 1>(s, sequence, kv_head, q, k, v, out, logsumexp);
   }
 }
 
-void Backward(const AttentionShape& s, int64_t sequence, int64_t kv_head, const float* q, const float* k, const float* v,
-              const float* out, const float* lse, const float* d_out, float* dq, float* dk, float* dv) {
+void Backward(const AttentionShape& s, int64_t sequence, int64_t kv_head, const float* q, const float* k,
+              const float* v, const float* out, const float* lse, const float* d_out, float* dq, float* dk, float* dv) {
   const bool pairs = s.query_heads / s.kv_heads % 2 == 0;
   switch (s.head_dim) {
     case 8:
       if (pairs) return BackwardHead<8, 2>(s, sequence, kv_head, q, k, v, out, lse, d_out, dq, dk, dv);
       return BackwardHead<8, 1>(s, sequence, kv_head, q, k, v, out, lse, d_out, dq, dk, dv);
-    case 16: return BackwardHead<16, 1>(s, sequence, kv_head, q, k, v, out, lse, d_out, dq, dk, dv);
-    case 32: return BackwardHead<32, 1>(s, sequence, kv_head, q, k, v, out, lse, d_out, dq, dk, dv);
+    case 16:
+      return BackwardHead<16, 1>(s, sequence, kv_head, q, k, v, out, lse, d_out, dq, dk, dv);
+    case 32:
+      return BackwardHead<32, 1>(s, sequence, kv_head, q, k, v, out, lse, d_out, dq, dk, dv);
   }
 }
 
@@ -254,9 +260,7 @@ namespace ration {
 HWY_EXPORT(Forward);
 HWY_EXPORT(Backward);
 
-bool AttentionHeadSizeSupported(int64_t head_dim) {
-  return head_dim == 8 || head_dim == 16 || head_dim == 32;
-}
+bool AttentionHeadSizeSupported(int64_t head_dim) { return head_dim == 8 || head_dim == 16 || head_dim == 32; }
 
 void AttentionForward(const AttentionShape& shape, int64_t sequence, int64_t kv_head, const float* q, const float* k,
                       const float* v, float* out, float* logsumexp) {
@@ -264,8 +268,8 @@ void AttentionForward(const AttentionShape& shape, int64_t sequence, int64_t kv_
 }
 
 void AttentionBackward(const AttentionShape& shape, int64_t sequence, int64_t kv_head, const float* q, const float* k,
-                       const float* v, const float* out, const float* logsumexp, const float* d_out, float* dq, float* dk,
-                       float* dv) {
+                       const float* v, const float* out, const float* logsumexp, const float* d_out, float* dq,
+                       float* dk, float* dv) {
   HWY_DYNAMIC_DISPATCH(Backward)(shape, sequence, kv_head, q, k, v, out, logsumexp, d_out, dq, dk, dv);
 }
 

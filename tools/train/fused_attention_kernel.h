@@ -1,6 +1,5 @@
-// The loops behind fused_attention.h, on plain arrays. One call does one sequence's one key/value head with all the query heads
-// that read it.
-// Layer: tools/train. Pure functions; thread-safe where the (sequence, head) pairs differ.
+// The loops behind fused_attention.h, on plain arrays. One call does one sequence's one key/value head with all the
+// query heads that read it. Layer: tools/train. Pure functions; thread-safe where the (sequence, head) pairs differ.
 #ifndef RATION_TOOLS_TRAIN_FUSED_ATTENTION_KERNEL_H_
 #define RATION_TOOLS_TRAIN_FUSED_ATTENTION_KERNEL_H_
 
@@ -25,8 +24,8 @@ void AttentionForward(const AttentionShape& shape, int64_t sequence, int64_t kv_
 
 // Gradients of the same parts. out and logsumexp are the forward pass's.
 void AttentionBackward(const AttentionShape& shape, int64_t sequence, int64_t kv_head, const float* q, const float* k,
-                       const float* v, const float* out, const float* logsumexp, const float* d_out, float* dq, float* dk,
-                       float* dv);
+                       const float* v, const float* out, const float* logsumexp, const float* d_out, float* dq,
+                       float* dk, float* dv);
 
 }  // namespace ration
 

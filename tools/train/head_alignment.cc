@@ -13,7 +13,8 @@ namespace {
 
 constexpr double kRidge = 1e-6;  // of the trace: keeps the square roots of nearly singular matrices invertible
 
-// A head's coordinates: its row blocks of the projections, in double. K and Q rows are kept as complex rows [d / 2, D (+ bias)].
+// A head's coordinates: its row blocks of the projections, in double. K and Q rows are kept as complex rows [d / 2, D
+// (+ bias)].
 struct Head {
   at::Tensor k;                 // [d/2, D+1] complex
   at::Tensor v;                 // [d, D+1]
@@ -46,7 +47,8 @@ void TransformValues(const at::Tensor& matrix, Head& head) {
   for (at::Tensor& out : head.out) out = at::matmul(out, inverse);
 }
 
-// Scales coordinates so that an error of one unit in any of them does equal harm: to the scores for K, to the output for V.
+// Scales coordinates so that an error of one unit in any of them does equal harm: to the scores for K, to the output
+// for V.
 void Normalise(const at::Tensor& inputs, Head& head) {
   at::Tensor power = at::zeros({head.k.size(0)}, at::kDouble);
   for (const at::Tensor& q : head.q) {

@@ -60,8 +60,8 @@ at::Tensor GroupHeads(const at::Tensor& heads, const at::Tensor& gates, const Ex
 
 at::Tensor PlainAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const int64_t length = q.size(1), repeat = q.size(2) / k.size(2);
-  const at::Tensor query = q.transpose(1, 2);                                           // [B, H_q, T, d]
-  const at::Tensor key = at::repeat_interleave(k.transpose(1, 2), repeat, 1);           // [B, H_q, T, d]
+  const at::Tensor query = q.transpose(1, 2);                                  // [B, H_q, T, d]
+  const at::Tensor key = at::repeat_interleave(k.transpose(1, 2), repeat, 1);  // [B, H_q, T, d]
   const at::Tensor value = at::repeat_interleave(v.transpose(1, 2), repeat, 1);
   const at::Tensor future = at::ones({length, length}, at::kBool).triu(1);
   at::Tensor scores = at::matmul(query, key.transpose(2, 3)) / std::sqrt(static_cast<double>(q.size(3)));
@@ -83,8 +83,10 @@ at::Tensor LlamaForward(const LlamaWeights& weights, const at::Tensor& tokens, c
     const LlamaLayerWeights& w = weights.layers[i];
     const at::Tensor h = RmsNorm(x, w.input_norm, c.rms_norm_eps);
     if (options.attention_inputs != nullptr) options.attention_inputs->push_back(h);
-    const at::Tensor q = Rotate(at::linear(h, w.q_proj, w.q_bias).view({batch, length, c.num_query_heads, c.head_dim}), cos, sin);
-    at::Tensor k = Rotate(at::linear(h, w.k_proj, w.k_bias).view({batch, length, c.num_kv_heads, c.head_dim}), cos, sin);
+    const at::Tensor q =
+        Rotate(at::linear(h, w.q_proj, w.q_bias).view({batch, length, c.num_query_heads, c.head_dim}), cos, sin);
+    at::Tensor k =
+        Rotate(at::linear(h, w.k_proj, w.k_bias).view({batch, length, c.num_kv_heads, c.head_dim}), cos, sin);
     at::Tensor v = at::linear(h, w.v_proj, w.v_bias).view({batch, length, c.num_kv_heads, c.head_dim});
     if (routed) {
       LayerRouting routing;
@@ -96,8 +98,8 @@ at::Tensor LlamaForward(const LlamaWeights& weights, const at::Tensor& tokens, c
         // S - S is zero, exactly, in the forward pass; the gradient sees the first S.
         at::Tensor through = routing.scores - routing.scores.detach();
         if (options.straight_through == StraightThrough::kAll) {
-          // Every token would rather keep more heads, but quotas are fixed: only the difference to the others can matter, and
-          // without taking the mean away all scores would drift up.
+          // Every token would rather keep more heads, but quotas are fixed: only the difference to the others can
+          // matter, and without taking the mean away all scores would drift up.
           through = through - through.mean(1, /*keepdim=*/true);  // the mean of zeros is zero
         } else {
           through = through * gates;

@@ -1,6 +1,6 @@
-// The forward pass over whole sequences, without cache or pages: an independent statement of what the engine must compute,
-// differentiable, and written for reading. The trainer swaps in a faster attention (fused_attention.h); the oracle does not.
-// Layer: tools/train. Pure functions; thread-safe.
+// The forward pass over whole sequences, without cache or pages: an independent statement of what the engine must
+// compute, differentiable, and written for reading. The trainer swaps in a faster attention (fused_attention.h); the
+// oracle does not. Layer: tools/train. Pure functions; thread-safe.
 #ifndef RATION_TOOLS_TRAIN_LLAMA_FORWARD_H_
 #define RATION_TOOLS_TRAIN_LLAMA_FORWARD_H_
 
@@ -38,7 +38,7 @@ struct ForwardOptions {
   RouteFunction route;          // empty: every token keeps all its heads, and routers are not evaluated
   AttentionFunction attention;  // empty: PlainAttention
   StraightThrough straight_through = StraightThrough::kNone;
-  std::vector<LayerRouting>* routing = nullptr;  // out, one a layer, if a route function is given
+  std::vector<LayerRouting>* routing = nullptr;         // out, one a layer, if a route function is given
   std::vector<at::Tensor>* attention_inputs = nullptr;  // out, one a layer: x after the input norm [B, T, D]
 };
 
@@ -48,8 +48,8 @@ at::Tensor LlamaForward(const LlamaWeights& weights, const at::Tensor& tokens, c
 // Attention as the textbook writes it, over materialised scores.
 at::Tensor PlainAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 
-// Replaces each token's heads [B, T, H, d] by the means over runs of its expert's group size, repeated to H heads again.
-// gates: [B, T, E], one at the token's expert and zero elsewhere (a sum weighted by them is taken).
+// Replaces each token's heads [B, T, H, d] by the means over runs of its expert's group size, repeated to H heads
+// again. gates: [B, T, E], one at the token's expert and zero elsewhere (a sum weighted by them is taken).
 at::Tensor GroupHeads(const at::Tensor& heads, const at::Tensor& gates, const ExpertSpec& spec);
 
 // Rotation angles [T, d / 2] (float32) for positions 0..T-1.

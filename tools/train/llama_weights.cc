@@ -65,7 +65,8 @@ absl::StatusOr<LlamaWeights> LoadLlamaWeights(const Checkpoint& checkpoint) {
   for (const Entry& entry : Entries(weights)) {
     std::string name = entry.name;
     // A tied table may be stored under either of its names.
-    if (entry.tensor == &weights.embed && weights.config.tie_word_embeddings && !checkpoint.Has(name)) name = "lm_head.weight";
+    if (entry.tensor == &weights.embed && weights.config.tie_word_embeddings && !checkpoint.Has(name))
+      name = "lm_head.weight";
     if (!entry.required && !checkpoint.Has(name)) continue;
     RATION_ASSIGN_OR_RETURN(const at::Tensor stored, checkpoint.Tensor(name, entry.shape));
     *entry.tensor = stored.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
@@ -102,7 +103,8 @@ LlamaWeights RandomLlamaWeights(const ModelConfig& config, uint64_t seed) {
   return weights;
 }
 
-absl::Status AddRouters(absl::Span<const int> group_sizes, int64_t routing_window, uint64_t seed, LlamaWeights& weights) {
+absl::Status AddRouters(absl::Span<const int> group_sizes, int64_t routing_window, uint64_t seed,
+                        LlamaWeights& weights) {
   RATION_ASSIGN_OR_RETURN(const ExpertSpec spec,
                           ExpertSpec::Create(group_sizes, static_cast<int>(weights.config.num_kv_heads)));
   MixsgaConfig mixsga;
@@ -114,7 +116,8 @@ absl::Status AddRouters(absl::Span<const int> group_sizes, int64_t routing_windo
   at::Generator generator = at::detail::createCPUGenerator(seed);
   for (LlamaLayerWeights& w : weights.layers) {
     w.router_weight =
-        at::randn({spec.num_experts(), weights.config.hidden_size}, generator, at::TensorOptions().dtype(at::kFloat)) * 0.02;
+        at::randn({spec.num_experts(), weights.config.hidden_size}, generator, at::TensorOptions().dtype(at::kFloat)) *
+        0.02;
     w.router_bias = at::zeros({spec.num_experts()}, at::kFloat);
     w.router_calibration = at::Tensor();
   }

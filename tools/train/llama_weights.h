@@ -1,6 +1,6 @@
-// The weights of a Llama-architecture model, with or without routers, as float32 LibTorch tensors that autograd may follow.
-// No maths here; see llama_forward.h.
-// Layer: tools/train. Value types (tensors are shared handles); thread-compatible.
+// The weights of a Llama-architecture model, with or without routers, as float32 LibTorch tensors that autograd may
+// follow. No maths here; see llama_forward.h. Layer: tools/train. Value types (tensors are shared handles);
+// thread-compatible.
 #ifndef RATION_TOOLS_TRAIN_LLAMA_WEIGHTS_H_
 #define RATION_TOOLS_TRAIN_LLAMA_WEIGHTS_H_
 
@@ -21,17 +21,17 @@ namespace ration {
 
 // D hidden, F intermediate, H_q query heads, H key/value heads, d head size, E experts. An undefined tensor is absent.
 struct LlamaLayerWeights {
-  at::Tensor input_norm;               // [D]
-  at::Tensor q_proj, k_proj, v_proj;   // [H_q * d, D], [H * d, D], [H * d, D]
-  at::Tensor q_bias, k_bias, v_bias;   // as the outputs, or absent
-  at::Tensor o_proj, o_bias;           // [D, H_q * d], [D] or absent
-  at::Tensor post_norm;                // [D]
-  at::Tensor gate_proj, up_proj;       // [F, D]
-  at::Tensor gate_bias, up_bias;       // [F] or absent
-  at::Tensor down_proj, down_bias;     // [D, F], [D] or absent
-  at::Tensor router_weight;            // [E, D] or absent
-  at::Tensor router_bias;              // [E] or absent
-  at::Tensor router_calibration;       // [num_samples, E] or absent; never trained
+  at::Tensor input_norm;              // [D]
+  at::Tensor q_proj, k_proj, v_proj;  // [H_q * d, D], [H * d, D], [H * d, D]
+  at::Tensor q_bias, k_bias, v_bias;  // as the outputs, or absent
+  at::Tensor o_proj, o_bias;          // [D, H_q * d], [D] or absent
+  at::Tensor post_norm;               // [D]
+  at::Tensor gate_proj, up_proj;      // [F, D]
+  at::Tensor gate_bias, up_bias;      // [F] or absent
+  at::Tensor down_proj, down_bias;    // [D, F], [D] or absent
+  at::Tensor router_weight;           // [E, D] or absent
+  at::Tensor router_bias;             // [E] or absent
+  at::Tensor router_calibration;      // [num_samples, E] or absent; never trained
 };
 
 struct LlamaWeights {
@@ -51,12 +51,14 @@ struct LlamaWeights {
 // Reads and widens all weights to float32. Fails as Checkpoint::Tensor does.
 absl::StatusOr<LlamaWeights> LoadLlamaWeights(const Checkpoint& checkpoint);
 
-// Random weights (normal, standard deviation 0.05; norms one) in the shapes of `config`, with routers where it has "mixsga".
+// Random weights (normal, standard deviation 0.05; norms one) in the shapes of `config`, with routers where it has
+// "mixsga".
 LlamaWeights RandomLlamaWeights(const ModelConfig& config, uint64_t seed);
 
-// Gives a plain model fresh routers (small random weights, zero bias) for experts of these group sizes; config.mixsga is set with
-// a window of `routing_window` tokens. InvalidArgument if the group sizes do not suit the model.
-absl::Status AddRouters(absl::Span<const int> group_sizes, int64_t routing_window, uint64_t seed, LlamaWeights& weights);
+// Gives a plain model fresh routers (small random weights, zero bias) for experts of these group sizes; config.mixsga
+// is set with a window of `routing_window` tokens. InvalidArgument if the group sizes do not suit the model.
+absl::Status AddRouters(absl::Span<const int> group_sizes, int64_t routing_window, uint64_t seed,
+                        LlamaWeights& weights);
 
 // A deep copy, detached from autograd.
 LlamaWeights CloneWeights(const LlamaWeights& weights);

@@ -2,7 +2,8 @@
 
 namespace ration {
 
-at::Tensor LanguageLoss(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& teacher, double distill) {
+at::Tensor LanguageLoss(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& teacher,
+                        double distill) {
   const int64_t vocab = logits.size(2), tokens = targets.numel();
   const at::Tensor log_probabilities = at::log_softmax(logits.reshape({tokens, vocab}), 1);
   const at::Tensor next = targets.reshape({tokens, 1});

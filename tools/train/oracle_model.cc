@@ -18,7 +18,8 @@ absl::StatusOr<std::unique_ptr<OracleModel>> OracleModel::Create(const Checkpoin
   return model;
 }
 
-absl::StatusOr<OracleModel::Output> OracleModel::Forward(absl::Span<const int32_t> tokens, const Options& options) const {
+absl::StatusOr<OracleModel::Output> OracleModel::Forward(absl::Span<const int32_t> tokens,
+                                                         const Options& options) const {
   const ModelConfig& c = weights_.config;
   const int64_t length = static_cast<int64_t>(tokens.size());
   if (length == 0 || length > c.max_positions) {
@@ -45,8 +46,8 @@ absl::StatusOr<OracleModel::Output> OracleModel::Forward(absl::Span<const int32_
       for (const uint8_t expert : layer) fits = fits && expert < num_experts;
     }
     if (!fits) {
-      return absl::InvalidArgumentError(absl::StrCat("told_routes must be ", c.num_layers, " layers of ", length,
-                                                     " experts below ", num_experts));
+      return absl::InvalidArgumentError(
+          absl::StrCat("told_routes must be ", c.num_layers, " layers of ", length, " experts below ", num_experts));
     }
     forward.route = ToldRoutes(options.told_routes);
   } else if (weights_.has_routers()) {
@@ -55,7 +56,8 @@ absl::StatusOr<OracleModel::Output> OracleModel::Forward(absl::Span<const int32_
     router_options.ratio = options.ratio.value_or(c.mixsga->default_ratio);
     router_options.rule = options.decode_rule;
     if (router_options.ratio.num_experts() != num_experts) {
-      return absl::InvalidArgumentError(absl::StrCat("ratio ", router_options.ratio.ToString(), " must have ", num_experts, " shares"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("ratio ", router_options.ratio.ToString(), " must have ", num_experts, " shares"));
     }
     for (const LlamaLayerWeights& layer : weights_.layers) {
       std::vector<float>& table = router_options.calibration.emplace_back();
@@ -82,8 +84,10 @@ absl::StatusOr<OracleModel::Output> OracleModel::Forward(absl::Span<const int32_
   return output;
 }
 
-absl::StatusOr<std::vector<int32_t>> OracleModel::Greedy(absl::Span<const int32_t> prompt, int64_t count, Options options) const {
-  if (!options.told_routes.empty()) return absl::InvalidArgumentError("told_routes must be empty for a greedy continuation");
+absl::StatusOr<std::vector<int32_t>> OracleModel::Greedy(absl::Span<const int32_t> prompt, int64_t count,
+                                                         Options options) const {
+  if (!options.told_routes.empty())
+    return absl::InvalidArgumentError("told_routes must be empty for a greedy continuation");
   options.prompt_tokens = static_cast<int64_t>(prompt.size());
   std::vector<int32_t> sequence(prompt.begin(), prompt.end()), generated;
   for (int64_t i = 0; i < count; ++i) {

@@ -12,8 +12,8 @@ absl::StatusOr<TrainingLadder> TrainingLadder::Create(const ExpertSpec& spec, st
   if (knots.empty()) return absl::InvalidArgumentError("a ladder needs at least one ratio");
   for (const Ratio& knot : knots) {
     if (knot.num_experts() != spec.num_experts()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("ladder ratio ", knot.ToString(), " has ", knot.num_experts(), " shares, the model ", spec.num_experts(), " experts"));
+      return absl::InvalidArgumentError(absl::StrCat("ladder ratio ", knot.ToString(), " has ", knot.num_experts(),
+                                                     " shares, the model ", spec.num_experts(), " experts"));
     }
   }
   std::sort(knots.begin(), knots.end(),
@@ -38,7 +38,8 @@ Ratio TrainingLadder::At(double fraction) const {
   const double weight = (fraction - fractions_[upper - 1]) / (fractions_[upper] - fractions_[upper - 1]);
   std::vector<double> weights(knots_[0].num_experts());
   for (size_t e = 0; e < weights.size(); ++e) {
-    weights[e] = (1 - weight) * knots_[upper - 1].share(static_cast<int>(e)) + weight * knots_[upper].share(static_cast<int>(e));
+    weights[e] =
+        (1 - weight) * knots_[upper - 1].share(static_cast<int>(e)) + weight * knots_[upper].share(static_cast<int>(e));
   }
   absl::StatusOr<Ratio> ratio = Ratio::FromWeights(weights);
   RATION_CHECK(ratio.ok());

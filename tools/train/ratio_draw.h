@@ -36,9 +36,10 @@ struct RatioDrawOptions {
   double extra_share = 0;
 };
 
-// One ratio for each of `count` sequences. The draw is stratified: a batch covers the range evenly and the order is shuffled, which
-// takes noise out of the gradient.
-std::vector<Ratio> DrawRatios(const TrainingLadder& ladder, const RatioDrawOptions& options, int64_t count, std::mt19937_64& random);
+// One ratio for each of `count` sequences. The draw is stratified: a batch covers the range evenly and the order is
+// shuffled, which takes noise out of the gradient.
+std::vector<Ratio> DrawRatios(const TrainingLadder& ladder, const RatioDrawOptions& options, int64_t count,
+                              std::mt19937_64& random);
 
 }  // namespace ration
 

@@ -11,7 +11,8 @@ namespace ration {
 namespace {
 
 // Routes tokens [0, num_tokens) of one sequence window by window. scores: [num_tokens, num_experts].
-ExpertCounts RouteWindows(absl::Span<const float> scores, const Ratio& ratio, int64_t window, absl::Span<int64_t> experts) {
+ExpertCounts RouteWindows(absl::Span<const float> scores, const Ratio& ratio, int64_t window,
+                          absl::Span<int64_t> experts) {
   const int num_experts = ratio.num_experts();
   const int64_t num_tokens = static_cast<int64_t>(experts.size());
   ExpertCounts counts;

@@ -1,6 +1,6 @@
-// The ways to route whole sequences, as RouteFunctions for LlamaForward: expert choice in windows (prefill), the streaming rule
-// (decode), or routes told from outside. All call engine/router, as the server does.
-// Layer: tools/train. The functions keep copies of their arguments; thread-compatible.
+// The ways to route whole sequences, as RouteFunctions for LlamaForward: expert choice in windows (prefill), the
+// streaming rule (decode), or routes told from outside. All call engine/router, as the server does. Layer: tools/train.
+// The functions keep copies of their arguments; thread-compatible.
 #ifndef RATION_TOOLS_TRAIN_ROUTE_FUNCTIONS_H_
 #define RATION_TOOLS_TRAIN_ROUTE_FUNCTIONS_H_
 
@@ -17,8 +17,8 @@ namespace ration {
 // Progressive top-k in windows of `window` tokens. ratios: one a sequence, or one for all.
 RouteFunction ExpertChoiceRoutes(std::vector<Ratio> ratios, int64_t window);
 
-// The first `prompt_tokens` tokens by expert choice at the router's ratio, the rest one by one by `router`, which sees the counts of
-// its own sequence and layer from the first prompt token on.
+// The first `prompt_tokens` tokens by expert choice at the router's ratio, the rest one by one by `router`, which sees
+// the counts of its own sequence and layer from the first prompt token on.
 RouteFunction DecodeRoutes(std::shared_ptr<const DecodeRouter> router, int64_t prompt_tokens, int64_t window);
 
 // Given routes: experts [layers][batch * length].

@@ -21,7 +21,8 @@ absl::StatusOr<TextSplit> SplitAndEncode(absl::string_view text, const Tokenizer
   const size_t held = std::min(documents.size(), static_cast<size_t>(held_out * static_cast<double>(documents.size())));
   std::vector<int64_t> train, rest;
   for (size_t i = 0; i < documents.size(); ++i) {
-    RATION_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer.Encode(documents[i], /*add_special_tokens=*/true));
+    RATION_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                            tokenizer.Encode(documents[i], /*add_special_tokens=*/true));
     std::vector<int64_t>& into = i < documents.size() - held ? train : rest;
     into.insert(into.end(), ids.begin(), ids.end());
   }

@@ -21,11 +21,12 @@ struct TextSplit {
   at::Tensor held_out;  // [M] int64: the last documents
 };
 
-// Cuts `text` at every line or part "<|endoftext|>", strips white space, encodes. held_out in [0, 1]: share of the documents.
-// InvalidArgument if there is no document, or as Tokenizer::Encode.
+// Cuts `text` at every line or part "<|endoftext|>", strips white space, encodes. held_out in [0, 1]: share of the
+// documents. InvalidArgument if there is no document, or as Tokenizer::Encode.
 absl::StatusOr<TextSplit> SplitAndEncode(absl::string_view text, const Tokenizer& tokenizer, double held_out);
 
-// Sequences of length + 1 tokens (inputs and their shifted targets), none twice in an epoch; each epoch cuts at a new offset.
+// Sequences of length + 1 tokens (inputs and their shifted targets), none twice in an epoch; each epoch cuts at a new
+// offset.
 class TokenBatches {
  public:
   // REQUIRES: stream.numel() > 2 * length + 1, length > 0.
@@ -46,8 +47,8 @@ class TokenBatches {
   int64_t taken_ = 0;
 };
 
-// All whole sequences of length + 1 tokens, in order, not overlapping in their targets: [n, length + 1]; at most `limit` of them if
-// limit > 0.
+// All whole sequences of length + 1 tokens, in order, not overlapping in their targets: [n, length + 1]; at most
+// `limit` of them if limit > 0.
 at::Tensor Consecutive(const at::Tensor& stream, int64_t length, int64_t limit);
 
 }  // namespace ration

@@ -1,6 +1,6 @@
-// Turns a Llama checkpoint into a mixSGA checkpoint: trains routers and weights over a range of ratios (or at one), evaluates on
-// held-out text at several KV fractions, measures the decode calibration and writes a Hugging Face directory.
-// See deploy/models/stories-mixsga/README.md for a complete command.
+// Turns a Llama checkpoint into a mixSGA checkpoint: trains routers and weights over a range of ratios (or at one),
+// evaluates on held-out text at several KV fractions, measures the decode calibration and writes a Hugging Face
+// directory. See deploy/models/stories-mixsga/README.md for a complete command.
 
 #include <chrono>
 #include <cstdio>
@@ -33,11 +33,13 @@
 #include "tools/train/token_batches.h"
 #include "tools/train/trainer.h"
 
-ABSL_FLAG(std::string, base, "", "Directory of the checkpoint to start from (Hugging Face layout); one with routers is trained on.");
+ABSL_FLAG(std::string, base, "",
+          "Directory of the checkpoint to start from (Hugging Face layout); one with routers is trained on.");
 ABSL_FLAG(std::string, teacher, "", "Directory of the model whose logits are the distillation targets; empty: --base.");
 ABSL_FLAG(std::string, text, "", "Training text; documents separated by <|endoftext|>.");
 ABSL_FLAG(std::string, out, "", "Directory to write the trained model to.");
-ABSL_FLAG(std::string, group_sizes, "1,2,4", "Group size of each expert, ascending divisors of the KV heads, starting at 1.");
+ABSL_FLAG(std::string, group_sizes, "1,2,4",
+          "Group size of each expert, ascending divisors of the KV heads, starting at 1.");
 ABSL_FLAG(int64_t, routing_window, 256, "Tokens of one expert-choice window.");
 ABSL_FLAG(std::string, ladder, "1:0:0,3:1:6,0:0:1", "Ratios between which elastic training draws, by KV fraction.");
 ABSL_FLAG(std::string, extra_ratios, "", "Ratios off the ladder to train on too, e.g. 0:1:0.");
@@ -46,7 +48,8 @@ ABSL_FLAG(std::string, ratio, "", "Train at this one ratio instead of the ladder
 ABSL_FLAG(std::string, default_ratio, "3:1:6", "Ratio written to config.json as the one to serve.");
 ABSL_FLAG(double, full_share, 0.25, "Elastic: share of the sequences at full KV.");
 ABSL_FLAG(double, floor_share, 0.15, "Elastic: share of the sequences at the ladder's lowest ratio.");
-ABSL_FLAG(bool, align_heads, true, "Before training, rotate and order the heads of a plain base so that their means lose least.");
+ABSL_FLAG(bool, align_heads, true,
+          "Before training, rotate and order the heads of a plain base so that their means lose least.");
 ABSL_FLAG(int64_t, steps, 0, "Optimiser steps; 0: decided by --minutes.");
 ABSL_FLAG(double, minutes, 0, "Wall-clock length of the run; with --steps the earlier of the two ends it.");
 ABSL_FLAG(int64_t, batch, 12, "Sequences a step.");
@@ -55,7 +58,8 @@ ABSL_FLAG(double, learning_rate, 1e-3, "Peak rate of AdamW.");
 ABSL_FLAG(double, router_learning_rate, 1e-3, "Peak rate of the routers.");
 ABSL_FLAG(double, weight_decay, 0.01, "AdamW's decay of matrices.");
 ABSL_FLAG(double, aux_alpha, 0.1, "Weight of the auxiliary router loss.");
-ABSL_FLAG(std::string, gate, "chosen", "Straight-through gradient to the router: chosen (expert only) or all (experts).");
+ABSL_FLAG(std::string, gate, "chosen",
+          "Straight-through gradient to the router: chosen (expert only) or all (experts).");
 ABSL_FLAG(double, distill, 0.5, "Weight of the teacher's distribution against the next token, in [0, 1].");
 ABSL_FLAG(double, held_out, 0.1, "Share of the documents, the last ones, kept for evaluation and calibration.");
 ABSL_FLAG(int64_t, eval_sequences, 0, "Held-out sequences of the final evaluation; 0: all.");
@@ -72,9 +76,7 @@ constexpr double kReportFractions[] = {1, 0.75, 0.5, 0.35, 0.25};
 
 constexpr int64_t kAlignSequences = 16;  // 8,192 tokens of 512: a hundred times the coordinates they decide
 
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::string Shares(const std::vector<double>& shares) {
   return absl::StrJoin(shares, ":", [](std::string* out, double share) { absl::StrAppendFormat(out, "%.3f", share); });
@@ -106,11 +108,12 @@ void SetCalibration(const at::Tensor& sequences, const Ratio& ratio, LlamaWeight
 absl::Status PrintEvaluation(const LlamaWeights& weights, const LlamaWeights& teacher, const at::Tensor& sequences,
                              const std::vector<Ratio>& ratios, bool brief) {
   RATION_ASSIGN_OR_RETURN(const EvalResult full, Evaluate(teacher, sequences, Ratio(), EvalRouting::kFull));
-  std::printf("eval teacher at full KV: loss %.4f perplexity %.3f (%ld tokens)\n", full.loss, full.perplexity, static_cast<long>(full.tokens));
+  std::printf("eval teacher at full KV: loss %.4f perplexity %.3f (%ld tokens)\n", full.loss, full.perplexity,
+              static_cast<long>(full.tokens));
   for (const Ratio& ratio : ratios) {
     RATION_ASSIGN_OR_RETURN(const EvalResult choice, Evaluate(weights, sequences, ratio, EvalRouting::kExpertChoice));
-    std::printf("eval ratio %s KV %.3f: expert choice loss %.4f perplexity %.3f", ratio.ToString().c_str(), choice.kv_fraction,
-                choice.loss, choice.perplexity);
+    std::printf("eval ratio %s KV %.3f: expert choice loss %.4f perplexity %.3f", ratio.ToString().c_str(),
+                choice.kv_fraction, choice.loss, choice.perplexity);
     if (!brief) {
       RATION_ASSIGN_OR_RETURN(const EvalResult decode, Evaluate(weights, sequences, ratio, EvalRouting::kThreshold));
       RATION_ASSIGN_OR_RETURN(const EvalResult argmax, Evaluate(weights, sequences, ratio, EvalRouting::kArgmax));
@@ -148,7 +151,8 @@ absl::Status Train() {
   const int64_t length = absl::GetFlag(FLAGS_length);
   if (length <= 0 || length > base.config.max_positions || split.train.numel() <= 2 * length + 1) {
     return absl::InvalidArgumentError(absl::StrCat("--length=", length, " must be in [1, ", base.config.max_positions,
-                                                   "] and under half of the ", split.train.numel(), " training tokens"));
+                                                   "] and under half of the ", split.train.numel(),
+                                                   " training tokens"));
   }
 
   LlamaWeights student = CloneWeights(base);
@@ -245,10 +249,12 @@ absl::Status Train() {
         realised[e] /= static_cast<double>(since);
       }
       const double left = progress > 0.005 ? (now - start) / progress * (1 - progress) : 0;  // too early to tell: 0
-      std::printf("step %ld epoch %.2f loss %.4f router %.4f |g| %.2f lr %.1e ratio %s realised %s %.0f tokens/s ETA %.1f min\n",
-                  static_cast<long>(step + 1), trainer.epochs(), loss / since, router_loss / since, result.gradient_norm,
-                  result.learning_rate, Shares(asked).c_str(), Shares(realised).c_str(),
-                  static_cast<double>(since * options.batch * length) / (now - shown), left / 60);
+      std::printf(
+          "step %ld epoch %.2f loss %.4f router %.4f |g| %.2f lr %.1e ratio %s realised %s %.0f tokens/s ETA %.1f "
+          "min\n",
+          static_cast<long>(step + 1), trainer.epochs(), loss / since, router_loss / since, result.gradient_norm,
+          result.learning_rate, Shares(asked).c_str(), Shares(realised).c_str(),
+          static_cast<double>(since * options.batch * length) / (now - shown), left / 60);
       std::fflush(stdout);
       shown = now;
       since = 0;

@@ -25,7 +25,8 @@ struct Trainer::Optimizer {
   std::vector<double> peaks;  // one a group
 };
 
-Trainer::Trainer(LlamaWeights student, LlamaWeights teacher, TrainingLadder ladder, at::Tensor stream, const Options& options)
+Trainer::Trainer(LlamaWeights student, LlamaWeights teacher, TrainingLadder ladder, at::Tensor stream,
+                 const Options& options)
     : student_(std::move(student)),
       teacher_(std::move(teacher)),
       ladder_(std::move(ladder)),
@@ -95,7 +96,8 @@ Trainer::StepResult Trainer::Step(double progress) {
       optimizer_->parameters, options_.clip_norm > 0 ? options_.clip_norm : std::numeric_limits<double>::infinity());
   const double rate = Rate(progress);
   for (size_t i = 0; i < optimizer_->peaks.size(); ++i) {
-    static_cast<torch::optim::AdamWOptions&>(optimizer_->adamw->param_groups()[i].options()).lr(optimizer_->peaks[i] * rate);
+    static_cast<torch::optim::AdamWOptions&>(optimizer_->adamw->param_groups()[i].options())
+        .lr(optimizer_->peaks[i] * rate);
   }
   optimizer_->adamw->step();
 

@@ -1,6 +1,6 @@
-// The training loop's body: one optimiser step of routed training. Draws ratios and a batch, runs teacher and student, sums the
-// losses, steps AdamW on a cosine schedule with warm-up. Knows nothing of files, flags or printing.
-// Layer: tools/train. Thread-compatible.
+// The training loop's body: one optimiser step of routed training. Draws ratios and a batch, runs teacher and student,
+// sums the losses, steps AdamW on a cosine schedule with warm-up. Knows nothing of files, flags or printing. Layer:
+// tools/train. Thread-compatible.
 #ifndef RATION_TOOLS_TRAIN_TRAINER_H_
 #define RATION_TOOLS_TRAIN_TRAINER_H_
 
@@ -39,13 +39,13 @@ class Trainer {
     double router_loss = 0;  // before aux_alpha
     double gradient_norm = 0;
     double learning_rate = 0;
-    double kv_fraction = 0;       // asked for, mean over the batch
-    std::vector<double> asked;    // share of each expert, mean over the batch
+    double kv_fraction = 0;        // asked for, mean over the batch
+    std::vector<double> asked;     // share of each expert, mean over the batch
     std::vector<double> realised;  // share of tokens that went to each expert, mean over layers
   };
 
-  // `student` must have routers; its tensors are trained in place. `teacher` (a plain model, or the student's start) gives the
-  // distillation targets at full KV; with distill 0 it is not run.
+  // `student` must have routers; its tensors are trained in place. `teacher` (a plain model, or the student's start)
+  // gives the distillation targets at full KV; with distill 0 it is not run.
   Trainer(LlamaWeights student, LlamaWeights teacher, TrainingLadder ladder, at::Tensor stream, const Options& options);
   ~Trainer();
 

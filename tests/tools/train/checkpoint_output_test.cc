@@ -40,7 +40,8 @@ TEST(WriteModelDirectory, ReadsBackAsItWas) {
 
   const auto again = LoadLlamaWeights(**checkpoint);
   ASSERT_TRUE(again.ok()) << again.status();
-  const auto wanted = static_cast<const LlamaWeights&>(weights).Named(), got = static_cast<const LlamaWeights&>(*again).Named();
+  const auto wanted = static_cast<const LlamaWeights&>(weights).Named(),
+             got = static_cast<const LlamaWeights&>(*again).Named();
   ASSERT_EQ(wanted.size(), got.size());
   for (size_t i = 0; i < wanted.size(); ++i) {
     EXPECT_EQ(wanted[i].first, got[i].first);

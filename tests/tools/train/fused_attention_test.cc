@@ -28,13 +28,15 @@ TEST_P(FusedAttentionTest, EqualsPlainAttentionForwardAndBackward) {
   const double tolerance = 4e-6 * (4 + std::sqrt(static_cast<double>(length * query_heads / kv_heads)));
   EXPECT_LE((plain - fused).abs().max().item<double>(), tolerance);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_LE((wanted[i] - got[i]).abs().max().item<double>(), tolerance * (1 + wanted[i].abs().max().item<double>())) << i;
+    EXPECT_LE((wanted[i] - got[i]).abs().max().item<double>(), tolerance * (1 + wanted[i].abs().max().item<double>()))
+        << i;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, FusedAttentionTest,
-                         testing::Values(std::make_tuple(1, 8, 4, 8), std::make_tuple(15, 8, 4, 8), std::make_tuple(16, 8, 8, 8),
-                                         std::make_tuple(17, 6, 2, 8), std::make_tuple(130, 8, 4, 8), std::make_tuple(65, 4, 2, 16),
+                         testing::Values(std::make_tuple(1, 8, 4, 8), std::make_tuple(15, 8, 4, 8),
+                                         std::make_tuple(16, 8, 8, 8), std::make_tuple(17, 6, 2, 8),
+                                         std::make_tuple(130, 8, 4, 8), std::make_tuple(65, 4, 2, 16),
                                          std::make_tuple(33, 4, 4, 32), std::make_tuple(20, 4, 2, 6)));
 
 }  // namespace

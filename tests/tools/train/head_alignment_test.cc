@@ -17,7 +17,9 @@ LlamaWeights Load(const TinyCheckpointOptions& options) {
   return *LoadLlamaWeights(**Checkpoint::Open(checkpoint.directory()));
 }
 
-at::Tensor SomeSequences(int64_t vocab) { return (at::arange(4 * 48, at::kLong) * 7919).remainder(vocab).view({4, 48}); }
+at::Tensor SomeSequences(int64_t vocab) {
+  return (at::arange(4 * 48, at::kLong) * 7919).remainder(vocab).view({4, 48});
+}
 
 class HeadAlignment : public testing::TestWithParam<bool> {};
 
@@ -29,7 +31,8 @@ TEST_P(HeadAlignment, DoesNotChangeTheModel) {
   LlamaWeights after = CloneWeights(before);
   AlignHeads(SomeSequences(384), after);
   EXPECT_GT((before.layers[0].v_proj - after.layers[0].v_proj).abs().max().item<double>(), 1e-3);
-  const at::Tensor wanted = LlamaForward(before, SomeSequences(384), {}), got = LlamaForward(after, SomeSequences(384), {});
+  const at::Tensor wanted = LlamaForward(before, SomeSequences(384), {}),
+                   got = LlamaForward(after, SomeSequences(384), {});
   EXPECT_LE((wanted - got).abs().max().item<double>(), 2e-4 * (1 + wanted.abs().max().item<double>()));
 }
 
@@ -41,7 +44,8 @@ TEST(HeadAlignmentOfTwins, FindsHeadsThatAreRotationsOfEachOther) {
   options.layers = 1;
   LlamaWeights weights = Load(options);
   const int64_t d = weights.config.head_dim;
-  // Heads 0 and 2 and heads 1 and 3 are twins up to a rotation of V and a phase of K: no grouping of neighbours as they stand.
+  // Heads 0 and 2 and heads 1 and 3 are twins up to a rotation of V and a phase of K: no grouping of neighbours as they
+  // stand.
   LlamaLayerWeights& w = weights.layers[0];
   for (int64_t h : {0, 1}) {
     w.v_proj.narrow(0, (h + 2) * d, d).copy_(w.v_proj.narrow(0, h * d, d).flip(0));

@@ -12,9 +12,11 @@ TEST(GroupHeads, GivesEachTokenTheMeansOfItsExpertsRuns) {
   // Three tokens of four heads of two numbers; token e goes to expert e.
   const at::Tensor heads = at::arange(24, at::kFloat).view({1, 3, 4, 2});
   const at::Tensor got = GroupHeads(heads, at::eye(3).view({1, 3, 3}), spec);
-  const at::Tensor wanted = at::tensor({0, 1, 2, 3, 4, 5, 6, 7,              // as they are
-                                        9, 10, 9, 10, 13, 14, 13, 14,        // means of pairs
-                                        19, 20, 19, 20, 19, 20, 19, 20}).to(at::kFloat).view({1, 3, 4, 2});
+  const at::Tensor wanted = at::tensor({0,  1,  2,  3,  4,  5,  6,  7,   // as they are
+                                        9,  10, 9,  10, 13, 14, 13, 14,  // means of pairs
+                                        19, 20, 19, 20, 19, 20, 19, 20})
+                                .to(at::kFloat)
+                                .view({1, 3, 4, 2});
   EXPECT_TRUE(at::equal(got, wanted)) << got;
 }
 

@@ -1,5 +1,5 @@
-// The oracle itself is checked against other people's implementations (golden data, where it is at hand) and against what must
-// hold of any right implementation.
+// The oracle itself is checked against other people's implementations (golden data, where it is at hand) and against
+// what must hold of any right implementation.
 #include "tools/train/oracle_model.h"
 
 #include <cstdlib>
@@ -37,7 +37,8 @@ std::vector<int32_t> SomeTokens(int64_t count, int64_t vocab) {
   return tokens;
 }
 
-OracleModel::Output MustForward(const OracleModel& model, const std::vector<int32_t>& tokens, const OracleModel::Options& options) {
+OracleModel::Output MustForward(const OracleModel& model, const std::vector<int32_t>& tokens,
+                                const OracleModel::Options& options) {
   auto output = model.Forward(tokens, options);
   EXPECT_TRUE(output.ok()) << output.status();
   return output.ok() ? *std::move(output) : OracleModel::Output();
@@ -71,7 +72,8 @@ TEST_P(GoldenGreedy, TokensEqualAnIndependentImplementation) {
   const auto model = Load(directory);
   ASSERT_NE(model, nullptr);
   const std::vector<int32_t> wanted = golden["greedy_ids"];
-  const auto tokens = model->Greedy(golden["prompt_ids"].get<std::vector<int32_t>>(), static_cast<int64_t>(wanted.size()), {});
+  const auto tokens =
+      model->Greedy(golden["prompt_ids"].get<std::vector<int32_t>>(), static_cast<int64_t>(wanted.size()), {});
   ASSERT_TRUE(tokens.ok()) << tokens.status();
   EXPECT_EQ(*tokens, wanted);
 }

@@ -20,7 +20,8 @@ TEST(SplitAndEncode, OpensEveryDocumentWithBosAndHoldsOutTheLast) {
   EXPECT_EQ(split->train[0].item<int64_t>(), kTinyBosId);
   const auto last = tokenizer->Encode("story j", /*add_special_tokens=*/true);
   for (size_t i = 0; i < last->size(); ++i) {
-    EXPECT_EQ(split->held_out[split->held_out.numel() - static_cast<int64_t>(last->size() - i)].item<int64_t>(), (*last)[i]);
+    EXPECT_EQ(split->held_out[split->held_out.numel() - static_cast<int64_t>(last->size() - i)].item<int64_t>(),
+              (*last)[i]);
   }
 }
 

@@ -83,7 +83,8 @@ TEST_P(RouterGradient, ReachesTheRouterFromTheLanguageLossAlone) {
   const at::Tensor logits = LlamaForward(weights, tokens.narrow(1, 0, 48), forward);
   LanguageLoss(logits, tokens.narrow(1, 1, 48), {}, 0).backward();
   for (const LlamaLayerWeights& layer : weights.layers) {
-    const bool reached = layer.router_weight.grad().defined() && layer.router_weight.grad().abs().max().item<double>() > 0;
+    const bool reached =
+        layer.router_weight.grad().defined() && layer.router_weight.grad().abs().max().item<double>() > 0;
     EXPECT_EQ(reached, GetParam() != StraightThrough::kNone);
   }
 
