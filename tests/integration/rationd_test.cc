@@ -216,16 +216,12 @@ TEST_F(RationdTest, RefusesAWrongCommandLineInOneLineWithStatusTwo) {
     std::vector<std::string> flags;
     std::string says;
   };
-  const Case cases[] = {
+  const Case cases[] = {  // one of each kind: starting the program takes a while; server_options_test has the rest
       {{}, "--model: "},
       {{"--modle=x"}, "unknown flag \"--modle\""},
-      {{"stories"}, "not a flag"},
-      {{model, "--threads=many"}, "--threads: "},
       {{model, "--listen=0.0.0.0:1"}, "--insecure"},
       {{"--model=/does/not/exist"}, "/does/not/exist"},
-      {{model, "--ratio=3:1"}, "3:1"},
       {{model, "--ratio=3:x:6"}, "3:x:6"},
-      {{model, "--kv_budget=1"}, "budget"},
       {{model, "--page_bytes=100"}, "page_bytes"},
   };
   for (const Case& bad : cases) {
