@@ -258,6 +258,7 @@ TEST(SafetensorsWriterTest, WhatIsWrittenReadsBack) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(read->data) % tensor.element_size(), 0u) << name;
     const at::Tensor contiguous = tensor.contiguous();
     ASSERT_EQ(read->num_bytes, static_cast<int64_t>(contiguous.nbytes()));
+    if (read->num_bytes == 0) continue;  // an empty tensor has no data pointer to compare
     EXPECT_EQ(std::memcmp(read->data, contiguous.data_ptr(), contiguous.nbytes()), 0) << name;
   }
   unlink(path.c_str());
