@@ -57,7 +57,7 @@ absl::Status Run() {
   std::ifstream in(path, std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   if (text.empty()) return absl::NotFoundError(absl::StrCat("--text=", path, ": is missing or empty"));
-  RATION_ASSIGN_OR_RETURN(const TextSplit split, SplitAndEncode(text, *tokenizer, absl::GetFlag(FLAGS_held_out)));
+  RATION_ASSIGN_OR_RETURN(const TextSplit split, SplitAndEncode(text, *tokenizer, 0, absl::GetFlag(FLAGS_held_out)));
   const int64_t length = absl::GetFlag(FLAGS_length);
   if (length <= 0 || length > weights.config.max_positions) {
     return absl::InvalidArgumentError(

@@ -11,22 +11,29 @@
 
 namespace ration {
 
-absl::StatusOr<TextSplit> SplitAndEncode(absl::string_view text, const Tokenizer& tokenizer, double held_out) {
+absl::StatusOr<TextSplit> SplitAndEncode(absl::string_view text, const Tokenizer& tokenizer, double validation,
+                                         double held_out) {
+  if (!(validation >= 0 && held_out >= 0 && validation + held_out <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("validation ", validation, " and held-out ", held_out,
+                                                   ": shares of the documents must be >= 0 and at most 1 together"));
+  }
   std::vector<absl::string_view> documents;
   for (absl::string_view part : absl::StrSplit(text, "<|endoftext|>")) {
     part = absl::StripAsciiWhitespace(part);
     if (!part.empty()) documents.push_back(part);
   }
   if (documents.empty()) return absl::InvalidArgumentError("the text has no documents");
-  const size_t held = std::min(documents.size(), static_cast<size_t>(held_out * static_cast<double>(documents.size())));
-  std::vector<int64_t> train, rest;
+  const double count = static_cast<double>(documents.size());
+  const size_t first_held_out = documents.size() - std::min(documents.size(), static_cast<size_t>(held_out * count));
+  const size_t first_validation = first_held_out - std::min(first_held_out, static_cast<size_t>(validation * count));
+  std::vector<int64_t> train, between, last;
   for (size_t i = 0; i < documents.size(); ++i) {
     RATION_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                             tokenizer.Encode(documents[i], /*add_special_tokens=*/true));
-    std::vector<int64_t>& into = i < documents.size() - held ? train : rest;
+    std::vector<int64_t>& into = i < first_validation ? train : i < first_held_out ? between : last;
     into.insert(into.end(), ids.begin(), ids.end());
   }
-  return TextSplit{at::tensor(train, at::kLong), at::tensor(rest, at::kLong)};
+  return TextSplit{at::tensor(train, at::kLong), at::tensor(between, at::kLong), at::tensor(last, at::kLong)};
 }
 
 TokenBatches::TokenBatches(at::Tensor stream, int64_t length, uint64_t seed)

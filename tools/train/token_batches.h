@@ -17,13 +17,16 @@
 namespace ration {
 
 struct TextSplit {
-  at::Tensor train;     // [N] int64: documents one after another, each opened by the BOS that the tokenizer gives it
-  at::Tensor held_out;  // [M] int64: the last documents
+  at::Tensor train;       // [N] int64: documents one after another, each opened by the BOS that the tokenizer gives it
+  at::Tensor validation;  // [V] int64: the documents after those, to choose settings by and to calibrate on
+  at::Tensor held_out;    // [M] int64: the last documents, for reported results only
 };
 
-// Cuts `text` at every line or part "<|endoftext|>", strips white space, encodes. held_out in [0, 1]: share of the
-// documents. InvalidArgument if there is no document, or as Tokenizer::Encode.
-absl::StatusOr<TextSplit> SplitAndEncode(absl::string_view text, const Tokenizer& tokenizer, double held_out);
+// Cuts `text` at every line or part "<|endoftext|>", strips white space, encodes. validation, held_out: shares of the
+// documents, >= 0, sum <= 1. InvalidArgument if there is no document or a share is out of range, or as
+// Tokenizer::Encode.
+absl::StatusOr<TextSplit> SplitAndEncode(absl::string_view text, const Tokenizer& tokenizer, double validation,
+                                         double held_out);
 
 // Sequences of length + 1 tokens (inputs and their shifted targets), none twice in an epoch; each epoch cuts at a new
 // offset.

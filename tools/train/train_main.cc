@@ -61,9 +61,11 @@ ABSL_FLAG(double, aux_alpha, 0.1, "Weight of the auxiliary router loss.");
 ABSL_FLAG(std::string, gate, "chosen",
           "Straight-through gradient to the router: chosen (expert only) or all (experts).");
 ABSL_FLAG(double, distill, 0.5, "Weight of the teacher's distribution against the next token, in [0, 1].");
-ABSL_FLAG(double, held_out, 0.1, "Share of the documents, the last ones, kept for evaluation and calibration.");
+ABSL_FLAG(double, held_out, 0.1, "Share of the documents, the last ones, kept for the final evaluation.");
+ABSL_FLAG(double, validation, 0.02,
+          "Share of the documents, those before the held-out ones, kept for evaluation on the way and for calibration.");
 ABSL_FLAG(int64_t, eval_sequences, 0, "Held-out sequences of the final evaluation; 0: all.");
-ABSL_FLAG(int64_t, checkpoint_steps, 1000, "Write --out, and evaluate on 32 sequences, every so many steps.");
+ABSL_FLAG(int64_t, checkpoint_steps, 1000, "Write --out, and evaluate on validation text, every so many steps.");
 ABSL_FLAG(int64_t, calibration_samples, 512, "Score vectors a layer in the shipped calibration table.");
 ABSL_FLAG(int64_t, threads, 1, "Threads of the linear algebra.");
 ABSL_FLAG(uint64_t, seed, 1, "Seed of everything random.");
@@ -74,6 +76,7 @@ namespace {
 // The KV fractions that evaluation reports: the ladder's ends and points between.
 constexpr double kReportFractions[] = {1, 0.75, 0.5, 0.35, 0.25};
 
+constexpr int64_t kValidationSequences = 32;  // at most; 16,384 tokens of 512: 32 for each calibration sample
 constexpr int64_t kAlignSequences = 16;  // 8,192 tokens of 512: a hundred times the coordinates they decide
 
 double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -147,12 +150,21 @@ absl::Status Train() {
   }
   RATION_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(base_directory));
   RATION_ASSIGN_OR_RETURN(const std::string text, ReadText(absl::GetFlag(FLAGS_text)));
-  RATION_ASSIGN_OR_RETURN(const TextSplit split, SplitAndEncode(text, *tokenizer, absl::GetFlag(FLAGS_held_out)));
+  RATION_ASSIGN_OR_RETURN(
+      const TextSplit split,
+      SplitAndEncode(text, *tokenizer, absl::GetFlag(FLAGS_validation), absl::GetFlag(FLAGS_held_out)));
   const int64_t length = absl::GetFlag(FLAGS_length);
   if (length <= 0 || length > base.config.max_positions || split.train.numel() <= 2 * length + 1) {
     return absl::InvalidArgumentError(absl::StrCat("--length=", length, " must be in [1, ", base.config.max_positions,
                                                    "] and under half of the ", split.train.numel(),
                                                    " training tokens"));
+  }
+
+  const at::Tensor few = Consecutive(split.validation, length, kValidationSequences);
+  if (few.size(0) == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("--validation=", absl::GetFlag(FLAGS_validation), " leaves ",
+                                                   split.validation.numel(), " tokens, fewer than --length=", length,
+                                                   " + 1"));
   }
 
   LlamaWeights student = CloneWeights(base);
@@ -215,7 +227,6 @@ absl::Status Train() {
               absl::GetFlag(FLAGS_out).c_str(), base_directory.c_str(), static_cast<long>(split.train.numel()),
               static_cast<long>(split.held_out.numel()), static_cast<long>(options.batch), static_cast<long>(length));
 
-  const at::Tensor few = Consecutive(split.held_out, length, 32);
   const auto save = [&](const at::Tensor& sequences, bool brief) -> absl::Status {
     LlamaWeights snapshot = CloneWeights(trainer.weights());
     SetCalibration(few, mixsga.default_ratio, snapshot);

@@ -9,13 +9,14 @@
 namespace ration {
 namespace {
 
-TEST(SplitAndEncode, OpensEveryDocumentWithBosAndHoldsOutTheLast) {
+TEST(SplitAndEncode, OpensEveryDocumentWithBosAndKeepsTheLastApart) {
   const auto tokenizer = MakeTinyTokenizer();
   std::string text;
   for (int i = 0; i < 10; ++i) text += "  story " + std::string(1, static_cast<char>('a' + i)) + "\n<|endoftext|>\n";
-  const auto split = SplitAndEncode(text, *tokenizer, 0.2);
+  const auto split = SplitAndEncode(text, *tokenizer, 0.1, 0.2);
   ASSERT_TRUE(split.ok()) << split.status();
-  EXPECT_EQ((split->train == kTinyBosId).sum().item<int64_t>(), 8);
+  EXPECT_EQ((split->train == kTinyBosId).sum().item<int64_t>(), 7);
+  EXPECT_EQ((split->validation == kTinyBosId).sum().item<int64_t>(), 1);
   EXPECT_EQ((split->held_out == kTinyBosId).sum().item<int64_t>(), 2);
   EXPECT_EQ(split->train[0].item<int64_t>(), kTinyBosId);
   const auto last = tokenizer->Encode("story j", /*add_special_tokens=*/true);
@@ -27,7 +28,13 @@ TEST(SplitAndEncode, OpensEveryDocumentWithBosAndHoldsOutTheLast) {
 
 TEST(SplitAndEncode, RefusesEmptyText) {
   const auto tokenizer = MakeTinyTokenizer();
-  EXPECT_FALSE(SplitAndEncode(" \n<|endoftext|> ", *tokenizer, 0.1).ok());
+  EXPECT_FALSE(SplitAndEncode(" \n<|endoftext|> ", *tokenizer, 0, 0.1).ok());
+}
+
+TEST(SplitAndEncode, RefusesSharesThatAreNone) {
+  const auto tokenizer = MakeTinyTokenizer();
+  EXPECT_FALSE(SplitAndEncode("a story", *tokenizer, 0.6, 0.5).ok());
+  EXPECT_FALSE(SplitAndEncode("a story", *tokenizer, -0.1, 0.5).ok());
 }
 
 TEST(TokenBatches, TakesEverySequenceOnceAnEpoch) {
@@ -48,7 +55,8 @@ TEST(TokenBatches, TakesEverySequenceOnceAnEpoch) {
 TEST(Consecutive, CoversTheStreamWithoutOverlapOfTargets) {
   const at::Tensor all = Consecutive(at::arange(25, at::kLong), 8, 0);
   ASSERT_EQ(all.sizes(), (at::IntArrayRef{3, 9}));
-  EXPECT_EQ(all[1][0].item<int64_t>(), 8);
+  EXPECT_EQ(all[1][0].item<int64_t>(), 7);
+  EXPECT_EQ((split->validation == kTinyBosId).sum().item<int64_t>(), 1);
   EXPECT_EQ(Consecutive(at::arange(25, at::kLong), 8, 2).size(0), 2);
   EXPECT_EQ(Consecutive(at::arange(5, at::kLong), 8, 0).size(0), 0);
 }
