@@ -10,12 +10,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/clock.h"
+#include "engine/budget/control.h"
 #include "engine/engine_stats.h"
 #include "engine/model/model_info.h"
 #include "engine/request.h"
@@ -54,6 +56,21 @@ class Engine {
   virtual bool Abort(const std::string& request_id, FinishReason reason = FinishReason::kAborted) = 0;
   // The receiver of a paused sequence can take more.
   virtual void Resume(const std::string& request_id) = 0;
+
+  // Changes of what is in force. Each has an epoch, the engine's one counter, which they return and stats() shows. If
+  // `expected_epoch` is given and is not the epoch in force: Aborted, and nothing changes.
+  //
+  // Fixes the ratio for tokens not yet routed and goes to ControlMode::kManual. FailedPrecondition under a policy other than
+  // kGovernor; InvalidArgument if the ratio is not of the model's experts.
+  virtual absl::StatusOr<int64_t> SetRatio(const Ratio& ratio, std::optional<int64_t> expected_epoch) = 0;
+  // All of the change or, with InvalidArgument naming field, limit and value, nothing.
+  virtual absl::StatusOr<int64_t> SetPolicy(const PolicyChange& change, std::optional<int64_t> expected_epoch) = 0;
+  // Steers towards another budget, step by step when it is lower; `done` is called when it is in force and the memory has been
+  // given back, or at once with an error: InvalidArgument (less than a page), FailedPrecondition (the floors of what runs do not
+  // fit; nothing changes), ResourceExhausted (the memory is refused), Aborted (a later SetBudget came before this one was done, or
+  // the engine ended).
+  virtual void SetBudget(const BudgetChange& change, std::optional<int64_t> expected_epoch, BudgetDone done) = 0;
+  virtual const Policy& policy() const = 0;
 
   // One iteration: expire deadlines, admit, schedule, forward, sample, deliver. Returns false if there was nothing to run (idle,
   // or everything is paused).

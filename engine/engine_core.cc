@@ -24,26 +24,6 @@ uint64_t SplitMix64(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-RequestOutcome OutcomeOf(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kLength:
-      return RequestOutcome::kLength;
-    case FinishReason::kStop:
-      return RequestOutcome::kStop;
-    case FinishReason::kAborted:
-      return RequestOutcome::kAborted;
-    case FinishReason::kDeadline:
-      return RequestOutcome::kDeadline;
-    case FinishReason::kSlowReader:
-      return RequestOutcome::kSlowReader;
-    case FinishReason::kShutdown:
-      return RequestOutcome::kShutdown;
-    case FinishReason::kError:
-      break;
-  }
-  return RequestOutcome::kError;
-}
-
 absl::Status CheckFits(const Engine::Options& options, const KvCacheSpec& spec, const ModelInfo& info,
                        const DecodeRouter& router) {
   if (options.num_pages < 1 || options.num_pages > std::numeric_limits<int32_t>::max()) {
@@ -208,9 +188,13 @@ void EngineCore::FinishEarly(Sequence* sequence, FinishReason reason, absl::Time
     case FinishReason::kError:
       ending.status = absl::InternalError("the engine ended the request");
       break;
+    case FinishReason::kShed:
+      ending.status = absl::ResourceExhaustedError("ended to make room for a smaller KV budget");
+      break;
     case FinishReason::kLength:
     case FinishReason::kStop:
     case FinishReason::kAborted:
+    case FinishReason::kCount:
       break;
   }
   GenerationDelta delta;
@@ -232,7 +216,7 @@ void EngineCore::Finish(Sequence* sequence, Ending ending, GenerationDelta delta
 }
 
 void EngineCore::BookFinished(const Sequence& sequence, FinishReason reason, absl::Time now) {
-  ++stats_.requests_finished[static_cast<size_t>(OutcomeOf(reason))];
+  ++stats_.requests_finished[static_cast<size_t>(reason)];
   // Latencies of requests that were cut short would only blur those of the ones served.
   if (reason != FinishReason::kStop && reason != FinishReason::kLength) return;
   stats_.request_seconds.Observe(absl::ToDoubleSeconds(now - sequence.submitted()));
@@ -293,6 +277,18 @@ void EngineCore::CheckInvariants() const {
   RATION_CHECK(waiting == scheduler_->queue().size() && running == scheduler_->num_running());
   RATION_CHECK(reserved == cache_.reserved_pages());
   RATION_CHECK(timers == static_cast<int64_t>(timers_.size()));
+}
+
+absl::StatusOr<int64_t> EngineCore::SetRatio(const Ratio&, std::optional<int64_t>) {
+  return absl::FailedPreconditionError("the ratio is fixed");
+}
+
+absl::StatusOr<int64_t> EngineCore::SetPolicy(const PolicyChange&, std::optional<int64_t>) {
+  return absl::FailedPreconditionError("the policy is fixed");
+}
+
+void EngineCore::SetBudget(const BudgetChange&, std::optional<int64_t>, BudgetDone done) {
+  done(absl::FailedPreconditionError("the budget is fixed"));
 }
 
 }  // namespace ration

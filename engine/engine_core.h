@@ -38,6 +38,10 @@ class EngineCore final : public Engine {
   absl::Status Submit(GenerationRequest request, OutputSink* sink) override;
   bool Abort(const std::string& request_id, FinishReason reason) override;
   void Resume(const std::string& request_id) override;
+  absl::StatusOr<int64_t> SetRatio(const Ratio& ratio, std::optional<int64_t> expected_epoch) override;
+  absl::StatusOr<int64_t> SetPolicy(const PolicyChange& change, std::optional<int64_t> expected_epoch) override;
+  void SetBudget(const BudgetChange& change, std::optional<int64_t> expected_epoch, BudgetDone done) override;
+  const Policy& policy() const override { return stats_.policy; }
   bool Step() override;
   absl::Time NextWakeup() const override;
   bool HasRequests() const override { return !sequences_.empty(); }

@@ -31,6 +31,13 @@ const std::vector<double>& StepSeconds() {
   return *bounds;
 }
 
+// Bookkeeping beside a step: microseconds, unless something is wrong.
+const std::vector<double>& ControlSeconds() {
+  static const auto* const bounds = new std::vector<double>{0.000001, 0.0000025, 0.000005, 0.00001, 0.000025, 0.00005,
+                                                            0.0001,   0.00025,   0.0005,   0.001,   0.0025,   0.01};
+  return *bounds;
+}
+
 const std::vector<double>& StepTokens() {
   static const auto* const bounds =
       new std::vector<double>{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
@@ -52,6 +59,8 @@ EngineStats::EngineStats()
       request_seconds(RequestSeconds()),
       queue_seconds(RequestSeconds()),
       step_seconds(StepSeconds()),
+      regroup_seconds(StepSeconds()),
+      control_seconds(ControlSeconds()),
       step_tokens(StepTokens()) {}
 
 }  // namespace ration

@@ -6,9 +6,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "engine/budget/control.h"
+#include "engine/request.h"
 #include "engine/router/expert_spec.h"
 
 namespace ration {
@@ -24,8 +27,7 @@ struct HistogramData {
   double sum = 0;
 };
 
-enum class RequestOutcome { kStop, kLength, kAborted, kDeadline, kSlowReader, kShutdown, kError, kCount };
-enum class RejectReason { kQueueFull, kTooLarge, kContextTooLong, kDraining, kCount };
+enum class RejectReason { kQueueFull, kQueueTokens, kTooLarge, kContextTooLong, kDraining, kCount };
 
 struct EngineStats {
   EngineStats();
@@ -41,10 +43,14 @@ struct EngineStats {
   int num_experts = 0;
   int64_t num_layers = 0;
   std::array<int64_t, kMaxExperts> kv_token_layers{};  // cached now, summed over layers
+  std::optional<int64_t> target_budget_bytes;  // while a SetBudget is under way
   double requested_kv_fraction = 1;
+  double wanted_kv_fraction = 1;    // what the governor steers to; the requested one in manual mode
   double realised_kv_fraction = 1;  // bytes stored / full-KV bytes of the same tokens; the requested one when empty
   std::array<double, kMaxExperts> ratio{};
   int64_t policy_epoch = 0;
+  BudgetPolicy budget_policy = BudgetPolicy::kGovernor;
+  Policy policy;
 
   // Requests (gauges).
   int64_t requests_running = 0;
@@ -53,8 +59,9 @@ struct EngineStats {
 
   // Counters.
   std::array<std::array<int64_t, 2>, kMaxExperts> routed_token_layers{};  // [expert][phase: prefill, decode]
-  std::array<int64_t, static_cast<size_t>(RequestOutcome::kCount)> requests_finished{};
+  std::array<int64_t, static_cast<size_t>(FinishReason::kCount)> requests_finished{};  // by FinishReason
   std::array<int64_t, static_cast<size_t>(RejectReason::kCount)> rejections{};
+  std::array<std::array<int64_t, kMaxExperts>, kMaxExperts> regrouped_token_layers{};  // [from][to]
   int64_t preemptions = 0;
   int64_t prompt_tokens = 0;
   int64_t generated_tokens = 0;
@@ -63,7 +70,8 @@ struct EngineStats {
 
   // Seconds, except step_tokens.
   HistogramData time_to_first_token, inter_token_latency, time_per_output_token, request_seconds, queue_seconds, step_seconds,
-      step_tokens;
+      regroup_seconds, control_seconds, step_tokens;
+  // regroup_seconds: one step's regrouping, steps that had any; control_seconds: governor, admission and scheduling of a step.
 };
 
 }  // namespace ration

@@ -49,7 +49,10 @@ struct GenerationRequest {
   SamplingParams sampling;
   StoppingParams stopping;
   ResponseParams response;
-  absl::Time deadline = absl::InfiniteFuture();  // on the engine's Clock
+  absl::Time deadline = absl::InfiniteFuture();        // on the engine's Clock
+  absl::Time queue_deadline = absl::InfiniteFuture();  // kDeadline if it still waits then
+  int32_t priority = 0;                                // [-100, 100]; higher goes first and is made cheaper last
+  std::optional<double> kv_floor;  // KV fraction, [1 / largest group size, 1]; absent: the policy's floor at submission
 };
 
 struct TokenLogprob {
@@ -59,13 +62,15 @@ struct TokenLogprob {
 };
 
 enum class FinishReason {
-  kLength,       // max_new_tokens or the context is full
   kStop,         // end-of-text, a stop token or a stop string
+  kLength,       // max_new_tokens or the context is full
   kAborted,      // Abort or client gone
   kDeadline,     // the request's deadline passed
   kSlowReader,   // the client did not read for too long
   kShutdown,     // the server ended before the request did
+  kShed,         // ended to make room for a smaller budget
   kError,        // see FinishInfo::status
+  kCount,        // how many there are; never a reason
 };
 
 // What the request cost in KV memory.

@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/retry_hint.h"
+
 namespace ration {
 namespace {
 
@@ -66,6 +68,12 @@ absl::Status FinishStatus(const FinishInfo& finish) {
       return absl::ResourceExhaustedError(MessageOr(finish.status, "the client did not read its stream for too long"));
     case FinishReason::kShutdown:
       return absl::UnavailableError(MessageOr(finish.status, "the server is shutting down"));
+    case FinishReason::kShed:
+      return WithRetryHint(
+          absl::ResourceExhaustedError(MessageOr(finish.status, "ended to make room for a smaller KV budget")),
+          absl::Seconds(1));
+    case FinishReason::kCount:
+      break;
     case FinishReason::kError:
       if (!finish.status.ok()) return finish.status;
       return absl::InternalError("the engine failed to run the request");

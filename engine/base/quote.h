@@ -8,7 +8,7 @@
 
 namespace ration {
 
-// `text` in double quotes; control characters, quotes and invalid UTF-8 escaped; cut after 100 bytes (then "..."
+// `text` in double quotes; control characters and quotes escaped; bytes above 127 stay as they are; cut after 100 bytes (then "..."
 // follows), so that a hostile name can neither flood a log nor forge a line in it.
 std::string Quoted(absl::string_view text);
 

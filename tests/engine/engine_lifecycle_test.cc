@@ -26,7 +26,7 @@ void ExpectNothingHeld(const Engine& engine) {
   EXPECT_EQ(engine.stats().waiting_tokens, 0);
 }
 
-int64_t Finished(const Engine& engine, RequestOutcome outcome) {
+int64_t Finished(const Engine& engine, FinishReason outcome) {
   return engine.stats().requests_finished[static_cast<size_t>(outcome)];
 }
 
@@ -45,7 +45,7 @@ TEST(EngineLifecycle, GeneratesGreedilyUntilMaxNewTokens) {
   EXPECT_EQ(sink.num_deltas(), 20);  // a piece a token, the last with the end
   // 37 prompt tokens in one step, then 19 of the 20 generated ones: the last is not put through the model.
   EXPECT_EQ(harness.model().num_forwards(), 20);
-  EXPECT_EQ(Finished(harness.engine(), RequestOutcome::kLength), 1);
+  EXPECT_EQ(Finished(harness.engine(), FinishReason::kLength), 1);
   ExpectNothingHeld(harness.engine());
 }
 
@@ -128,7 +128,7 @@ TEST(EngineLifecycle, AbortFreesARunningSequenceAtOnce) {
   EXPECT_EQ(sink.finish()->generated_tokens, 5);
   EXPECT_FALSE(harness.engine().Abort("a"));
   EXPECT_FALSE(harness.engine().Step());
-  EXPECT_EQ(Finished(harness.engine(), RequestOutcome::kAborted), 1);
+  EXPECT_EQ(Finished(harness.engine(), FinishReason::kAborted), 1);
 }
 
 TEST(EngineLifecycle, AbortBeforeTheFirstStepStillOpensAndEndsTheStream) {
@@ -273,7 +273,7 @@ TEST(EngineLifecycle, AFailedStepEndsItsSequencesAndTheEngineGoesOn) {
   EXPECT_EQ(c.finish()->reason, FinishReason::kLength);
   EXPECT_FALSE(paused.finished());  // full again after two more
   EXPECT_EQ(paused.num_deltas(), 4);
-  EXPECT_EQ(Finished(harness.engine(), RequestOutcome::kError), 2);
+  EXPECT_EQ(Finished(harness.engine(), FinishReason::kError), 2);
 }
 
 TEST(EngineLifecycle, TimesAreMeasuredOnTheClock) {

@@ -212,7 +212,7 @@ TEST(EngineLimits, TheQueueIsBounded) {
   EXPECT_TRUE(RetryHint(status).has_value());
   EXPECT_EQ(Rejected(harness.engine(), RejectReason::kQueueFull), 1);
   harness.RunUntilIdle();
-  EXPECT_EQ(harness.engine().stats().requests_finished[static_cast<size_t>(RequestOutcome::kLength)], 4);
+  EXPECT_EQ(harness.engine().stats().requests_finished[static_cast<size_t>(FinishReason::kLength)], 4);
 }
 
 TEST(EngineLimits, AnIdIsUniqueAmongLiveRequestsOnly) {

@@ -169,8 +169,8 @@ TEST_P(EngineProperty, NoScheduleBreaksAnInvariant) {
   EXPECT_GT(accepted, kStepsPerCase / 10);
   EXPECT_GT(checked, kStepsPerCase / 100);
   EXPECT_GT(most_used, engine.stats().kv_budget_bytes / 3);
-  for (RequestOutcome outcome :
-       {RequestOutcome::kStop, RequestOutcome::kLength, RequestOutcome::kAborted, RequestOutcome::kDeadline}) {
+  for (FinishReason outcome :
+       {FinishReason::kStop, FinishReason::kLength, FinishReason::kAborted, FinishReason::kDeadline}) {
     EXPECT_GT(engine.stats().requests_finished[static_cast<size_t>(outcome)], 0) << static_cast<int>(outcome);
   }
 }

@@ -10,26 +10,6 @@ namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(10);
 
-RequestOutcome OutcomeOf(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kLength:
-      return RequestOutcome::kLength;
-    case FinishReason::kStop:
-      return RequestOutcome::kStop;
-    case FinishReason::kAborted:
-      return RequestOutcome::kAborted;
-    case FinishReason::kDeadline:
-      return RequestOutcome::kDeadline;
-    case FinishReason::kSlowReader:
-      return RequestOutcome::kSlowReader;
-    case FinishReason::kShutdown:
-      return RequestOutcome::kShutdown;
-    case FinishReason::kError:
-      return RequestOutcome::kError;
-  }
-  return RequestOutcome::kError;
-}
-
 }  // namespace
 
 template <typename Condition>
@@ -146,7 +126,7 @@ void PuppetEngine::Send(const std::string& request_id, PuppetStrings::Live* live
   const bool last = delta.finish.has_value();
   const FinishReason reason = last ? delta.finish->reason : FinishReason::kLength;
   stats_.generated_tokens += static_cast<int64_t>(delta.token_ids.size());
-  if (last) ++stats_.requests_finished[static_cast<size_t>(OutcomeOf(reason))];
+  if (last) ++stats_.requests_finished[static_cast<size_t>(reason)];
   const bool has_room = live->sink->OnDelta(std::move(delta));
   MutexLock lock(&strings_->mutex_);
   if (last) {
@@ -221,6 +201,18 @@ absl::Time PuppetEngine::NextWakeup() const { return clock_->Now() + absl::Milli
 bool PuppetEngine::HasRequests() const {
   MutexLock lock(&strings_->mutex_);
   return !strings_->live_.empty();
+}
+
+absl::StatusOr<int64_t> PuppetEngine::SetRatio(const Ratio&, std::optional<int64_t>) {
+  return absl::FailedPreconditionError("the ratio is fixed");
+}
+
+absl::StatusOr<int64_t> PuppetEngine::SetPolicy(const PolicyChange&, std::optional<int64_t>) {
+  return absl::FailedPreconditionError("the policy is fixed");
+}
+
+void PuppetEngine::SetBudget(const BudgetChange&, std::optional<int64_t>, BudgetDone done) {
+  done(absl::FailedPreconditionError("the budget is fixed"));
 }
 
 }  // namespace ration

@@ -78,6 +78,10 @@ class PuppetEngine final : public Engine {
   absl::Status Submit(GenerationRequest request, OutputSink* sink) override;
   bool Abort(const std::string& request_id, FinishReason reason) override;
   void Resume(const std::string& request_id) override;
+  absl::StatusOr<int64_t> SetRatio(const Ratio& ratio, std::optional<int64_t> expected_epoch) override;
+  absl::StatusOr<int64_t> SetPolicy(const PolicyChange& change, std::optional<int64_t> expected_epoch) override;
+  void SetBudget(const BudgetChange& change, std::optional<int64_t> expected_epoch, BudgetDone done) override;
+  const Policy& policy() const override { return stats_.policy; }
   bool Step() override;
   // Looks for new strings pulled a thousand times a second.
   absl::Time NextWakeup() const override;
