@@ -5,11 +5,13 @@
 //
 // The law. Let need(f) be the bytes that the tokens cached now and those still expected take when every token above the fraction
 // max(f, its request's floor) is brought down to it:
-//   need(f) = waste + sum over classes of min(cached, max(f, floor) * cached_full) + max(f, floor) * demand_full.
-// The wanted fraction is the largest f in [floor, ceiling] with need(f) <= budget - headroom; the floor if there is none. It is
-// rounded down to a multiple of `quantum` (so that few different ratios come up), taken at once when it is lower than the fraction in
-// force, and approached at rise_per_second when it is higher by more than the dead band. Cached tokens are regrouped only as memory
-// is needed soon: to budget - headroom - near_demand, never below what need's first sum gives at the fraction in force.
+//   need(f) = waste + sum over classes of min(cached, max(f, floor) * cached_full) + max(f, floor) * (demand_full + waiting_full).
+// Let x be the largest f in [floor, ceiling + dead_band] with need(f) <= budget - headroom; the floor if there is none. The wanted
+// fraction is min(x, ceiling). The level follows it: at once where it is lower; at rise_per_second where it is higher, but only up to
+// x - dead_band, so that demand may swing by the dead band before anything falls again. The level is kept exact (a step earns less
+// than a quantum); the fraction is the level rounded down to a multiple of `quantum`, so that few different ratios come up.
+// Cached tokens are regrouped only as memory is needed soon: to budget - headroom - near_demand, never below what need's first sum
+// gives at the fraction. Those that wait count in need(f), so that room is made for them, but not in `admit`: they fill nothing yet.
 #ifndef RATION_ENGINE_BUDGET_GOVERNOR_H_
 #define RATION_ENGINE_BUDGET_GOVERNOR_H_
 
@@ -21,7 +23,7 @@ namespace ration {
 
 struct GovernorGains {
   double rise_per_second = 0.25;    // > 0; KV fraction gained in a second at most
-  double dead_band = 1.0 / 32;      // >= 0; a rise smaller than this waits
+  double dead_band = 1.0 / 32;      // >= 0; kept between what would fit and what a rise takes
   double quantum = 1.0 / 64;        // (0, 1]; fractions between floor and ceiling are multiples of it
   double headroom = 0.02;           // [0, 0.5]; share of the budget kept free
 };
@@ -31,7 +33,8 @@ struct DemandClass {
   double floor = 0;                     // KV fraction below which these requests' tokens never go
   int64_t cached_bytes = 0;             // tokens cached now
   int64_t cached_full_bytes = 0;        // the same tokens at full KV
-  int64_t demand_full_bytes = 0;        // tokens still expected of them, at full KV
+  int64_t demand_full_bytes = 0;        // tokens still expected of those that run, at full KV
+  int64_t waiting_full_bytes = 0;       // and of those that wait
 };
 
 struct GovernorInput {
@@ -41,12 +44,14 @@ struct GovernorInput {
   int64_t near_demand_bytes = 0;        // what the next few steps may append, at the fraction in force
   double floor = 0;                     // the policy's bounds, 0 < floor <= ceiling <= 1
   double ceiling = 1;
-  double fraction = 1;                  // in force
+  double level = 1;                     // of the last decision
   double elapsed_seconds = 0;           // since the last decision, >= 0
+  double unchanged_seconds = 0;         // since the fraction last changed, >= elapsed_seconds
 };
 
 struct GovernorDecision {
-  double fraction = 1;                  // for tokens not yet routed
+  double level = 1;                     // the next decision's input
+  double fraction = 1;                  // for tokens not yet routed: the level, rounded down
   double wanted_fraction = 1;           // before rate limit and dead band
   // Regroup until the pages in use take at most this many bytes; >= the bytes in use: nothing to do.
   int64_t regroup_to_bytes = 0;
@@ -54,10 +59,10 @@ struct GovernorDecision {
   bool admit = true;
 };
 
-// need(f) of the law above.
+// need(f) of the law above; non-decreasing in `fraction`.
 double NeedBytes(const GovernorInput& input, double fraction);
 
-// REQUIRES: the ranges named above.
+// REQUIRES: the ranges named above. O(classes log classes).
 GovernorDecision Govern(const GovernorInput& input, const GovernorGains& gains);
 
 }  // namespace ration

@@ -4,7 +4,7 @@
 //
 // Invariants: (1) knots ascend strictly in fraction, and each knot's fraction is its ratio's KvFraction. (2) At(f).KvFraction() is f
 // clamped to [lowest, highest], to within the rounding of Ratio (1e-5). (3) At is monotone: a higher fraction never gives experts 0..j
-// together a smaller share. Create refuses knots that break (3).
+// together a smaller share. Create refuses knots that break (3). (4) An expert without a share in both knots around f has none at f.
 #ifndef RATION_ENGINE_BUDGET_RATIO_LADDER_H_
 #define RATION_ENGINE_BUDGET_RATIO_LADDER_H_
 
