@@ -46,7 +46,6 @@ struct GovernorInput {
   double ceiling = 1;
   double level = 1;                     // of the last decision
   double elapsed_seconds = 0;           // since the last decision, >= 0
-  double unchanged_seconds = 0;         // since the fraction last changed, >= elapsed_seconds
 };
 
 struct GovernorDecision {
