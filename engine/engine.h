@@ -3,8 +3,9 @@
 // Layer: engine. Thread-compatible: one thread at a time.
 //
 // Invariants: (1) every accepted request ends with exactly one delta that carries `finish`. (2) A running sequence has a
-// reservation for its worst case, so no step ever lacks a page; used bytes never exceed the budget. (3) After a request's last
-// delta it holds no page, no reservation and no queue place.
+// reservation: what it can be brought down to at its full length (BudgetPolicy::kGovernor), or its worst case (kStatic); so no step ever
+// lacks a page, and used bytes never exceed the budget. Under kPreempt, and with admission_overcommit above 1, a sequence may lose its
+// pages and be computed again. (3) After a request's last delta it holds no page, no reservation and no queue place.
 #ifndef RATION_ENGINE_ENGINE_H_
 #define RATION_ENGINE_ENGINE_H_
 
@@ -24,28 +25,34 @@
 
 namespace ration {
 
-class DecodeRouter;
 class KvCacheSpec;
+class KvStore;
 class Model;
+class RouterCache;
 class Tokenizer;
 
 class Engine {
  public:
   struct Options {
-    int64_t num_pages = 0;             // >= 1; the budget is num_pages * page_bytes
+    int64_t num_pages = 0;             // >= 1; the budget at the start is num_pages * page_bytes
+    BudgetPolicy budget_policy = BudgetPolicy::kGovernor;
+    Policy policy;                     // the knobs at the start; a ladder of one expert means the default for the model's
+    // Absent: under kGovernor the governor chooses (ControlMode::kAuto), otherwise everything is kept. Present: the fixed ratio, under
+    // kGovernor as SetRatio would set it.
+    std::optional<Ratio> ratio;
+    absl::Duration priority_aging = absl::Seconds(10);  // >= 0; a waiting request gains a level of priority in this time
     int64_t max_batched_tokens = 2048; // a step's tokens at most; >= routing_window + max_running_requests
     int64_t max_running_requests = 256;
-    int64_t max_queued_requests = 1024;
     int64_t max_overtakes = 16;        // how often later, smaller requests may pass one that waits for memory
     std::vector<int32_t> eos_token_ids;  // ids outside the vocabulary are ignored
     absl::Duration slow_reader_timeout = absl::Seconds(30);  // paused this long: kSlowReader
     uint64_t seed = 0;  // from which requests without a seed draw theirs
   };
-  // `model`, `router`, `tokenizer` (may be nullptr: text stays empty and stop strings are refused) and `clock` must outlive the
-  // engine. InvalidArgument names the option, limit and value.
+  // `model`, `routers`, `store` (may be nullptr: books without bytes), `tokenizer` (may be nullptr: text stays empty and stop strings
+  // are refused) and `clock` must outlive the engine. InvalidArgument names the option, limit and value.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const Options& options, const KvCacheSpec& spec, Model* model,
-                                                        const DecodeRouter* router, const Tokenizer* tokenizer,
-                                                        const Clock* clock);
+                                                        RouterCache* routers, KvStore* store,
+                                                        const Tokenizer* tokenizer, const Clock* clock);
   virtual ~Engine() = default;
 
   // Queues a request; its pieces go to `sink`, which must live until the piece with `finish`. On error nothing is queued and

@@ -13,8 +13,8 @@
 namespace ration {
 namespace {
 
-// About how long a place in a full queue takes to become free; a guess that spreads the retries.
-constexpr absl::Duration kQueueFullRetryAfter = absl::Seconds(1);
+// Bounds of the retry hint for a full queue, which is the mean time between admissions.
+constexpr absl::Duration kLeastRetryAfter = absl::Milliseconds(100), kMostRetryAfter = absl::Seconds(60);
 
 // Steele, Lea and Flood's SplitMix64: neighbouring counters give unrelated seeds.
 uint64_t SplitMix64(uint64_t x) {
@@ -25,7 +25,7 @@ uint64_t SplitMix64(uint64_t x) {
 }
 
 absl::Status CheckFits(const Engine::Options& options, const KvCacheSpec& spec, const ModelInfo& info,
-                       const DecodeRouter& router) {
+                       const RouterCache& routers) {
   if (options.num_pages < 1 || options.num_pages > std::numeric_limits<int32_t>::max()) {
     return absl::InvalidArgumentError(
         absl::StrCat("num_pages: must be in [1, ", std::numeric_limits<int32_t>::max(), "], not ", options.num_pages));
@@ -35,10 +35,10 @@ absl::Status CheckFits(const Engine::Options& options, const KvCacheSpec& spec, 
         absl::StrCat("slow_reader_timeout: must be > 0, not ", absl::FormatDuration(options.slow_reader_timeout)));
   }
   if (spec.num_layers() != info.num_layers || !(spec.experts() == info.experts) ||
-      router.ratio().num_experts() != info.experts.num_experts()) {
+      routers.num_experts() != info.experts.num_experts()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the model has ", info.num_layers, " layers and ", info.experts.num_experts(), " experts; the KV cache is for ",
-        spec.num_layers(), " and ", spec.num_experts(), ", the router for ", router.ratio().num_experts(), " experts"));
+        spec.num_layers(), " and ", spec.num_experts(), ", the routers for ", routers.num_experts(), " experts"));
   }
   return absl::OkStatus();
 }
@@ -46,64 +46,82 @@ absl::Status CheckFits(const Engine::Options& options, const KvCacheSpec& spec, 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options, const KvCacheSpec& spec, Model* model,
-                                                       const DecodeRouter* router, const Tokenizer* tokenizer,
-                                                       const Clock* clock) {
-  RATION_RETURN_IF_ERROR(CheckFits(options, spec, model->info(), *router));
-  auto core = std::make_unique<EngineCore>(options, spec, model, router, tokenizer, clock);
+                                                       RouterCache* routers, KvStore* store,
+                                                       const Tokenizer* tokenizer, const Clock* clock) {
+  RATION_RETURN_IF_ERROR(CheckFits(options, spec, model->info(), *routers));
+  auto core = std::make_unique<EngineCore>(options, spec, model, routers, store, tokenizer, clock);
   RATION_RETURN_IF_ERROR(core->Init());
   return std::unique_ptr<Engine>(std::move(core));
 }
 
-EngineCore::EngineCore(const Options& options, const KvCacheSpec& spec, Model* model, const DecodeRouter* router,
-                       const Tokenizer* tokenizer, const Clock* clock)
+EngineCore::EngineCore(const Options& options, const KvCacheSpec& spec, Model* model, RouterCache* routers,
+                       KvStore* store, const Tokenizer* tokenizer, const Clock* clock)
     : options_(options),
       spec_(spec),
       model_(model),
-      router_(router),
+      routers_(routers),
       tokenizer_(tokenizer),
       clock_(clock),
-      cache_(spec, options.num_pages) {
+      store_(store),
+      cache_(spec, options.num_pages),
+      budget_(options.num_pages),
+      regrouper_(&cache_, store) {
   for (int32_t id : options.eos_token_ids) {
     if (id >= 0 && id < model->info().vocab_size) eos_token_ids_.push_back(id);
   }
-  stats_.kv_budget_bytes = cache_.budget_bytes();
   stats_.kv_page_bytes = spec.page_bytes();
   stats_.num_experts = spec.num_experts();
   stats_.num_layers = spec.num_layers();
-  stats_.requested_kv_fraction = router->ratio().KvFraction(spec.experts());
-  for (int e = 0; e < spec.num_experts(); ++e) stats_.ratio[e] = router->ratio().share(e);
-  stats_.policy_epoch = kRatioEpoch;
+  stats_.budget_policy = options.budget_policy;
 }
 
 absl::Status EngineCore::Init() {
+  BudgetController::Options control;
+  control.experts = spec_.experts();
+  control.policy = options_.policy;
+  control.ratio = options_.ratio;
+  control.fixed = options_.budget_policy != BudgetPolicy::kGovernor;
+  RATION_ASSIGN_OR_RETURN(controller_, BudgetController::Create(control));
   Scheduler::Options options;
   options.routing_window = model_->info().routing_window;
   options.max_batched_tokens = options_.max_batched_tokens;
   options.max_running_requests = options_.max_running_requests;
-  options.max_queued_requests = options_.max_queued_requests;
+  options.max_queued_requests = controller_->policy().max_queued_requests;
   options.max_overtakes = options_.max_overtakes;
-  RATION_ASSIGN_OR_RETURN(scheduler_, Scheduler::Create(options, &cache_));
-  UpdateGauges(clock_->Now());
+  RATION_ASSIGN_OR_RETURN(scheduler_, Scheduler::Create(options, &cache_, &budget_));
+  ApplyPolicy();
   return absl::OkStatus();
 }
 
 EngineCore::~EngineCore() {
   if (scheduler_ == nullptr) return;
   while (!sequences_.empty()) Abort(std::string(sequences_.begin()->first), FinishReason::kShutdown);
+  if (pending_.has_value()) pending_->done(absl::AbortedError("the engine ended before the budget was reached"));
 }
 
 absl::Status EngineCore::Submit(GenerationRequest request, OutputSink* sink) {
   RATION_CHECK(sink != nullptr);
   const auto reject = [this](RejectReason reason) { ++stats_.rejections[static_cast<size_t>(reason)]; };
   // The cheap check first: a burst must not buy itself work by being refused late.
-  if (scheduler_->queue().size() >= options_.max_queued_requests) {
+  const Policy& policy = controller_->policy();
+  const RequestQueue& queue = scheduler_->queue();
+  const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_tokens.size());
+  const absl::Duration retry_after = std::clamp(admission_interval_, kLeastRetryAfter, kMostRetryAfter);
+  if (queue.size() >= policy.max_queued_requests) {
     reject(RejectReason::kQueueFull);
-    return WithRetryHint(absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", options_.max_queued_requests,
+    return WithRetryHint(absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", policy.max_queued_requests,
                                                                    " requests are waiting, the limit")),
-                         kQueueFullRetryAfter);
+                         retry_after);
+  }
+  if (!queue.empty() && queue.waiting_tokens() + prompt_tokens > policy.max_queued_tokens) {
+    reject(RejectReason::kQueueTokens);
+    return WithRetryHint(
+        absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", queue.waiting_tokens(),
+                                                  " prompt tokens are waiting, this request has ", prompt_tokens,
+                                                  ", the limit is ", policy.max_queued_tokens)),
+        retry_after);
   }
   const ModelInfo& model = model_->info();
-  const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_tokens.size());
   if (absl::Status valid = ValidateRequest(request, model, tokenizer_ != nullptr); !valid.ok()) {
     const bool too_long =
         prompt_tokens >= model.max_positions || request.stopping.max_new_tokens > model.max_positions - prompt_tokens;
@@ -113,18 +131,27 @@ absl::Status EngineCore::Submit(GenerationRequest request, OutputSink* sink) {
   if (sequences_.contains(request.request_id)) {
     return absl::AlreadyExistsError(absl::StrCat("request_id: a live request has the id ", Quoted(request.request_id)));
   }
-  const int64_t pages = spec_.WorstCasePages(*router_, prompt_tokens, request.stopping.max_new_tokens);
-  if (pages > cache_.num_pages()) {
+  const double kv_floor = std::max(policy.ladder.lowest(), request.kv_floor.value_or(policy.floor));
+  const Ratio floor_ratio = policy.ladder.At(kv_floor);
+  const int64_t tokens = prompt_tokens + request.stopping.max_new_tokens;
+  const int64_t pages = PagesToReserve(floor_ratio, prompt_tokens, tokens);
+  if (pages > budget_.num_pages()) {
     reject(RejectReason::kTooLarge);
-    return absl::ResourceExhaustedError(
-        absl::StrCat("needs ", FormatByteSize(pages * spec_.page_bytes()), " of KV cache for ", prompt_tokens,
-                     " prompt and ", request.stopping.max_new_tokens, " new tokens at ratio ",
-                     router_->ratio().ToString(), ", the budget is ", FormatByteSize(cache_.budget_bytes())));
+    const bool governed = options_.budget_policy == BudgetPolicy::kGovernor;
+    const Ratio& ratio = governed ? floor_ratio : controller_->ratio();
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "needs ", FormatByteSize(pages * spec_.page_bytes()), " of KV cache for ", prompt_tokens, " prompt and ",
+        request.stopping.max_new_tokens, " new tokens at ", governed ? "its floor, " : "", "ratio ", ratio.ToString(),
+        ", the budget is ", FormatByteSize(budget_.num_pages() * spec_.page_bytes())));
   }
   const absl::Time now = clock_->Now();
   const uint64_t seed = request.sampling.seed.has_value() ? *request.sampling.seed : NextSeed();
   auto sequence = std::make_unique<Sequence>(std::move(request), sink, seed, next_serial_++, now);
-  sequence->worst_case_pages = pages;
+  sequence->kv_floor = kv_floor;
+  sequence->floor_ratio = floor_ratio;
+  sequence->least_pages = pages;
+  sequence->reserved_pages = options_.budget_policy == BudgetPolicy::kPreempt ? 0 : pages;
+  sequence->queue_time = now - sequence->priority * options_.priority_aging;
   RATION_CHECK(scheduler_->Enqueue(sequence.get()));
   UpdateTimer(sequence.get());
   sequences_.emplace(sequence->id(), std::move(sequence));
@@ -154,18 +181,22 @@ void EngineCore::Resume(const std::string& request_id) {
 }
 
 absl::Time EngineCore::NextWakeup() const {
+  if (pending_.has_value()) return absl::InfinitePast();  // it goes on with every step, also when nothing runs
   return timers_.empty() ? absl::InfiniteFuture() : timers_.begin()->first.first;
 }
 
 void EngineCore::UpdateTimer(Sequence* sequence) {
-  const absl::Time due = std::min(sequence->request().deadline, sequence->paused_since + options_.slow_reader_timeout);
+  absl::Time due = std::min(sequence->request().deadline, sequence->paused_since + options_.slow_reader_timeout);
+  if (sequence->place == SchedulableSequence::Place::kWaiting && sequence->started() == absl::InfiniteFuture()) {
+    due = std::min(due, sequence->request().queue_deadline);
+  }
   if (due == sequence->timer) return;
   if (sequence->timer != absl::InfiniteFuture()) timers_.erase(TimerOf(*sequence));
   sequence->timer = due;
   if (due != absl::InfiniteFuture()) timers_.emplace(TimerOf(*sequence), sequence);
 }
 
-void EngineCore::FinishEarly(Sequence* sequence, FinishReason reason, absl::Time now) {
+void EngineCore::FinishEarly(Sequence* sequence, FinishReason reason, absl::Time now, absl::Status why) {
   Ending ending;
   ending.reason = reason;
   switch (reason) {
@@ -197,6 +228,7 @@ void EngineCore::FinishEarly(Sequence* sequence, FinishReason reason, absl::Time
     case FinishReason::kCount:
       break;
   }
+  if (!why.ok()) ending.status = std::move(why);
   GenerationDelta delta;
   sequence->FlushText(delta);
   Finish(sequence, std::move(ending), std::move(delta), now);
@@ -204,8 +236,8 @@ void EngineCore::FinishEarly(Sequence* sequence, FinishReason reason, absl::Time
 
 void EngineCore::Finish(Sequence* sequence, Ending ending, GenerationDelta delta, absl::Time now) {
   const FinishReason reason = ending.reason;
-  sequence->OpenDelta(kRatioEpoch, delta);
-  delta.finish = sequence->MakeFinishInfo(std::move(ending), spec_, kRatioEpoch, now);
+  sequence->OpenDelta(delta);
+  delta.finish = sequence->MakeFinishInfo(std::move(ending), spec_, now);
   BookFinished(*sequence, reason, now);
   // Everything goes back before the receiver hears of it, so that a client that asks next finds it free.
   scheduler_->Remove(sequence);
@@ -219,6 +251,9 @@ void EngineCore::BookFinished(const Sequence& sequence, FinishReason reason, abs
   ++stats_.requests_finished[static_cast<size_t>(reason)];
   // Latencies of requests that were cut short would only blur those of the ones served.
   if (reason != FinishReason::kStop && reason != FinishReason::kLength) return;
+  const double share = static_cast<double>(sequence.generated_tokens()) /
+                       static_cast<double>(sequence.request().stopping.max_new_tokens);
+  expected_output_share_ += kForecastWeight * (share - expected_output_share_);
   stats_.request_seconds.Observe(absl::ToDoubleSeconds(now - sequence.submitted()));
   const int64_t intervals = sequence.generated_tokens() - 1;
   if (intervals > 0) {
@@ -229,8 +264,11 @@ void EngineCore::BookFinished(const Sequence& sequence, FinishReason reason, abs
 
 void EngineCore::UpdateGauges(absl::Time now) {
   stats_.published = now;
+  stats_.kv_budget_bytes = cache_.num_pages() * spec_.page_bytes();
+  stats_.target_budget_bytes.reset();
+  if (pending_.has_value()) stats_.target_budget_bytes = pending_->num_pages * spec_.page_bytes();
   stats_.kv_used_bytes = cache_.used_bytes();
-  stats_.kv_reserved_bytes = cache_.reserved_bytes();
+  stats_.kv_reserved_bytes = budget_.reserved_pages() * spec_.page_bytes();
   stats_.kv_waste_bytes = cache_.waste_bytes();
   int64_t stored = 0, full = 0;
   for (int e = 0; e < spec_.num_experts(); ++e) {
@@ -239,6 +277,14 @@ void EngineCore::UpdateGauges(absl::Time now) {
     stored += tokens * spec_.bytes_per_token_layer(e);
     full += tokens * spec_.bytes_per_token_layer(0);
   }
+  stats_.regrouped_token_layers = cache_.regrouped_token_layers();
+  if (stats_.policy_epoch != controller_->epoch()) {
+    stats_.policy_epoch = controller_->epoch();
+    stats_.policy = controller_->policy();
+    for (int e = 0; e < spec_.num_experts(); ++e) stats_.ratio[e] = controller_->ratio().share(e);
+  }
+  stats_.requested_kv_fraction = controller_->fraction();
+  stats_.wanted_kv_fraction = controller_->wanted_fraction();
   stats_.realised_kv_fraction =
       full > 0 ? static_cast<double>(stored) / static_cast<double>(full) : stats_.requested_kv_fraction;
   stats_.requests_running = scheduler_->num_running();
@@ -249,7 +295,10 @@ void EngineCore::UpdateGauges(absl::Time now) {
 void EngineCore::CheckInvariants() const {
   cache_.CheckInvariants();
   scheduler_->CheckInvariants();
-  RATION_CHECK(cache_.used_pages() <= cache_.reserved_pages() && cache_.reserved_pages() <= cache_.num_pages());
+  RATION_CHECK(pending_.has_value() || cache_.num_pages() == budget_.num_pages());
+  const bool guaranteed = options_.budget_policy != BudgetPolicy::kPreempt &&
+                          controller_->policy().admission_overcommit == 1;
+  RATION_CHECK(!guaranteed || budget_.covered());
   int64_t waiting = 0, running = 0, reserved = 0, timers = 0;
   for (const auto& [id, sequence] : sequences_) {
     RATION_CHECK(id == sequence->id());
@@ -264,31 +313,19 @@ void EngineCore::CheckInvariants() const {
     }
     RATION_CHECK(sequence->place == SchedulableSequence::Place::kRunning);
     ++running;
-    reserved += sequence->kv->reserved_pages();
-    // Every token put through the model is cached exactly once in every layer, at the expert its route names.
+    reserved += sequence->reservation->pages();
+    RATION_CHECK(sequence->least_pages <= budget_.num_pages());
+    // Every token put through the model is cached exactly once in every layer.
     for (int64_t layer = 0; layer < spec_.num_layers(); ++layer) {
-      const ExpertCounts& counts = sequence->routing().counts[layer];
-      RATION_CHECK(counts.total == sequence->computed_tokens);
-      for (int e = 0; e < spec_.num_experts(); ++e) {
-        RATION_CHECK(counts.count[e] == sequence->kv->num_tokens(layer, e));
-      }
+      int64_t cached = 0;
+      for (int e = 0; e < spec_.num_experts(); ++e) cached += sequence->kv->num_tokens(layer, e);
+      RATION_CHECK(cached == sequence->computed_tokens);
+      RATION_CHECK(sequence->routing().counts[layer].total == sequence->computed_tokens);
     }
   }
   RATION_CHECK(waiting == scheduler_->queue().size() && running == scheduler_->num_running());
-  RATION_CHECK(reserved == cache_.reserved_pages());
+  RATION_CHECK(reserved == budget_.reserved_pages());
   RATION_CHECK(timers == static_cast<int64_t>(timers_.size()));
-}
-
-absl::StatusOr<int64_t> EngineCore::SetRatio(const Ratio&, std::optional<int64_t>) {
-  return absl::FailedPreconditionError("the ratio is fixed");
-}
-
-absl::StatusOr<int64_t> EngineCore::SetPolicy(const PolicyChange&, std::optional<int64_t>) {
-  return absl::FailedPreconditionError("the policy is fixed");
-}
-
-void EngineCore::SetBudget(const BudgetChange&, std::optional<int64_t>, BudgetDone done) {
-  done(absl::FailedPreconditionError("the budget is fixed"));
 }
 
 }  // namespace ration

@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "engine/budget/ratio_ladder.h"
+#include "engine/budget/router_cache.h"
 #include "engine/kv_cache/kv_cache_spec.h"
 #include "engine/model/model_factory.h"
 #include "engine/weights/checkpoint.h"
@@ -21,6 +23,7 @@ struct Resources {
   std::unique_ptr<Checkpoint> checkpoint;
   std::shared_ptr<const Tokenizer> tokenizer;
   ServingModel serving;
+  std::unique_ptr<RouterCache> routers;
 };
 
 absl::StatusOr<ModelOptions> ToModelOptions(const EngineFactoryOptions& options, const ModelConfig& config) {
@@ -38,12 +41,43 @@ absl::StatusOr<ModelOptions> ToModelOptions(const EngineFactoryOptions& options,
   return model;
 }
 
+// The ladder that the checkpoint carries; the default one for its experts if it has none.
+absl::StatusOr<RatioLadder> LadderOf(const ModelConfig& config) {
+  if (!config.mixsga || config.mixsga->ladder.empty()) return RatioLadder::Default(config.experts());
+  std::vector<Ratio> knots;
+  for (const auto& [fraction, ratio] : config.mixsga->ladder) knots.push_back(ratio);
+  absl::StatusOr<RatioLadder> ladder = RatioLadder::Create(config.experts(), std::move(knots));
+  if (!ladder.ok()) return absl::InvalidArgumentError(absl::StrCat("config.json: mixsga.ladder: ", ladder.status().message()));
+  return ladder;
+}
+
+absl::StatusOr<Engine::Options> ToEngineOptions(const EngineFactoryOptions& options, const ServingModel& serving) {
+  Engine::Options engine = options.engine;
+  const ModelConfig& config = serving.config;
+  engine.num_pages = serving.num_pages;
+  engine.eos_token_ids = config.eos_token_ids;
+  if (options.ladder.empty()) {
+    RATION_ASSIGN_OR_RETURN(engine.policy.ladder, LadderOf(config));
+  } else {
+    std::vector<Ratio> knots;
+    for (const std::string& text : options.ladder) {
+      const absl::StatusOr<Ratio> ratio = Ratio::Parse(text, config.experts().num_experts());
+      if (!ratio.ok()) return absl::InvalidArgumentError(absl::StrCat("ladder: ", ratio.status().message()));
+      knots.push_back(*ratio);
+    }
+    absl::StatusOr<RatioLadder> ladder = RatioLadder::Create(config.experts(), std::move(knots));
+    if (!ladder.ok()) return absl::InvalidArgumentError(absl::StrCat("ladder: ", ladder.status().message()));
+    engine.policy.ladder = *std::move(ladder);
+  }
+  // Without a ratio: the governor's, the checkpoint's own for fixed reservations, full KV to compare preemption with.
+  if (!options.ratio.empty() || engine.budget_policy == BudgetPolicy::kStatic) engine.ratio = serving.router->ratio();
+  return engine;
+}
+
 EngineFacts CollectFacts(const ServingModel& serving) {
   EngineFacts facts;
   facts.config = serving.config;
   facts.compute_dtype = kernels::Name(serving.compute);
-  facts.ratio = serving.router->ratio();
-  facts.kv_fraction = facts.ratio.KvFraction(serving.spec->experts());
   facts.calibrated = serving.calibrated;
   facts.page_bytes = serving.spec->page_bytes();
   facts.kv_budget_bytes = serving.num_pages * facts.page_bytes;
@@ -74,11 +108,23 @@ absl::StatusOr<LoadedEngine> LoadEngine(const EngineFactoryOptions& options, con
   loaded.facts = CollectFacts(serving);
   loaded.info = serving.model->info();
 
-  Engine::Options engine_options = options.engine;
-  engine_options.num_pages = serving.num_pages;
-  engine_options.eos_token_ids = config.eos_token_ids;
-  RATION_ASSIGN_OR_RETURN(loaded.engine, Engine::Create(engine_options, *serving.spec, serving.model.get(),
-                                                        serving.router.get(), loaded.tokenizer.get(), clock));
+  RouterCache::Options routers;
+  routers.num_layers = static_cast<int>(config.num_layers);
+  routers.num_experts = config.experts().num_experts();
+  routers.rule = options.decode_rule;
+  routers.calibration = serving.calibration;
+  RATION_ASSIGN_OR_RETURN(resources->routers, RouterCache::Create(routers));
+  RATION_ASSIGN_OR_RETURN(const Engine::Options engine_options, ToEngineOptions(options, serving));
+  RATION_ASSIGN_OR_RETURN(loaded.engine,
+                          Engine::Create(engine_options, *serving.spec, serving.model.get(), resources->routers.get(),
+                                         serving.store.get(), loaded.tokenizer.get(), clock));
+  loaded.facts.budget_policy = engine_options.budget_policy;
+  loaded.facts.policy = loaded.engine->policy();
+  loaded.facts.ratio = engine_options.ratio.value_or(loaded.facts.policy.ladder.At(loaded.facts.policy.ceiling));
+  if (engine_options.budget_policy == BudgetPolicy::kPreempt && !engine_options.ratio.has_value()) {
+    loaded.facts.ratio = Ratio::AllTo(0, routers.num_experts);
+  }
+  loaded.facts.kv_fraction = loaded.facts.ratio.KvFraction(serving.spec->experts());
   loaded.resources = std::move(resources);
   return loaded;
 }

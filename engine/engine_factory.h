@@ -25,7 +25,9 @@ namespace ration {
 struct EngineFacts {
   ModelConfig config;
   std::string compute_dtype;             // "float32" or "bfloat16"
-  Ratio ratio;
+  BudgetPolicy budget_policy = BudgetPolicy::kGovernor;
+  Policy policy;                         // in force at the start
+  Ratio ratio;                           // in force at the start
   double kv_fraction = 1;                // of full KV, at `ratio`
   bool calibrated = false;               // the decode router has score samples in every layer
   int64_t page_bytes = 0;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/engine.h"
 #include "engine/router/decode_router.h"
@@ -16,12 +17,14 @@ enum class ComputeType { kAuto, kFloat32, kBFloat16 };  // kAuto: what the check
 struct EngineFactoryOptions {
   std::string directory;
   ComputeType compute = ComputeType::kAuto;
-  std::string ratio;               // e.g. "3:1:6"; empty: the checkpoint's default, or everything to a plain one's only expert
+  // e.g. "3:1:6": a fixed ratio. Empty: the governor's; under BudgetPolicy::kStatic the checkpoint's default, under kPreempt full KV.
+  std::string ratio;
+  std::vector<std::string> ladder;  // ratios; empty: the checkpoint's
   DecodeRule decode_rule = DecodeRule::kThreshold;
   int64_t page_bytes = 0;          // 0: chosen from the model
   int64_t kv_budget_bytes = 0;     // >= one page; rounded down to whole pages
   int threads = 1;                 // >= 1; the engine thread is one of them
-  Engine::Options engine;          // num_pages and eos_token_ids are filled in
+  Engine::Options engine;          // num_pages, eos_token_ids, ratio and policy.ladder are filled in
 };
 
 }  // namespace ration

@@ -52,6 +52,14 @@ void HistogramData::Observe(double value) {
   sum += value;
 }
 
+int64_t EngineStats::regrouped_total() const {
+  int64_t total = 0;
+  for (const auto& from : regrouped_token_layers) {
+    for (int64_t count : from) total += count;
+  }
+  return total;
+}
+
 EngineStats::EngineStats()
     : time_to_first_token(FirstTokenSeconds()),
       inter_token_latency(TokenSeconds()),

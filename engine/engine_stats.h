@@ -62,6 +62,7 @@ struct EngineStats {
   std::array<int64_t, static_cast<size_t>(FinishReason::kCount)> requests_finished{};  // by FinishReason
   std::array<int64_t, static_cast<size_t>(RejectReason::kCount)> rejections{};
   std::array<std::array<int64_t, kMaxExperts>, kMaxExperts> regrouped_token_layers{};  // [from][to]
+  int64_t regrouped_total() const;  // the sum of these
   int64_t preemptions = 0;
   int64_t prompt_tokens = 0;
   int64_t generated_tokens = 0;

@@ -7,21 +7,24 @@
 #include "engine/engine_core.h"
 
 namespace ration {
-namespace {
-
-Sequence* SequenceOf(SchedulableSequence* sequence) { return static_cast<Sequence*>(sequence); }
-
-}  // namespace
 
 bool EngineCore::Step() {
   const absl::Time start = clock_->Now();
   ExpireTimers(start);
-  const SchedulerOutput& plan = scheduler_->Schedule();
-  StartAdmitted(plan, start);
+  if (pending_.has_value()) ContinueBudgetChange(start);
+  const double regroup_before = stats_.regroup_seconds.sum;
+  const absl::Time control = clock_->Now();
+  GovernorDecision decision;
+  if (options_.budget_policy == BudgetPolicy::kGovernor) decision = Govern(control);
+  AdmitWaiting(decision);
+  if (options_.budget_policy == BudgetPolicy::kGovernor) RegroupAhead(decision);
+  const SchedulerOutput& plan = PlanWithRoom(start);
   if (plan.sequences.empty()) {
     UpdateGauges(start);
     return false;
   }
+  const double regrouping = stats_.regroup_seconds.sum - regroup_before;
+  stats_.control_seconds.Observe(absl::ToDoubleSeconds(clock_->Now() - control) - regrouping);
   BuildBatch(plan);
   const absl::StatusOr<at::Tensor> logits = model_->Forward(batch_, cache_);
   const absl::Status status = logits.ok() ? CheckLogits(*logits) : logits.status();
@@ -34,6 +37,7 @@ bool EngineCore::Step() {
   }
   model_->DrainScoreHistogram(stats_.router_scores);
   const absl::Time end = clock_->Now();
+  last_step_ = end - start;
   ++stats_.steps;
   stats_.step_tokens.Observe(static_cast<double>(plan.num_tokens));
   stats_.step_seconds.Observe(absl::ToDoubleSeconds(end - start));
@@ -44,7 +48,7 @@ bool EngineCore::Step() {
 void EngineCore::ExpireTimers(absl::Time now) {
   while (!timers_.empty() && NextWakeup() <= now) {
     Sequence* const sequence = timers_.begin()->second;
-    const bool deadline = sequence->request().deadline <= now;
+    const bool deadline = sequence->paused_since + options_.slow_reader_timeout > now;
     FinishEarly(sequence, deadline ? FinishReason::kDeadline : FinishReason::kSlowReader, now);
   }
 }
@@ -52,9 +56,17 @@ void EngineCore::ExpireTimers(absl::Time now) {
 void EngineCore::StartAdmitted(const SchedulerOutput& plan, absl::Time now) {
   for (SchedulableSequence* admitted : plan.admitted) {
     Sequence* const sequence = SequenceOf(admitted);
+    const bool first = sequence->started() == absl::InfiniteFuture();
     sequence->Start(tokenizer_, eos_token_ids_, spec_.num_layers(), model_->info().vocab_size, now);
+    UpdateTimer(sequence);
+    if (!first) continue;  // preempted and back
     stats_.queue_seconds.Observe(absl::ToDoubleSeconds(now - sequence->submitted()));
+    if (last_admission_ != absl::InfinitePast()) {
+      admission_interval_ += kForecastWeight * (now - last_admission_ - admission_interval_);
+    }
+    last_admission_ = now;
   }
+  scheduler_->ClearAdmitted();
 }
 
 void EngineCore::BuildBatch(const SchedulerOutput& plan) {
@@ -64,12 +76,12 @@ void EngineCore::BuildBatch(const SchedulerOutput& plan) {
     SequenceStep& step = batch_.sequences.emplace_back();
     step.kv = sequence->kv.get();
     step.routing = &sequence->routing();
-    step.router = router_;
+    step.router = sequence->router();
     step.tokens = sequence->NextTokens(scheduled.num_tokens);
     step.start_position = sequence->computed_tokens;
     step.phase = scheduled.prefill ? Phase::kPrefill : Phase::kDecode;
-    // Only the token that ends the prompt, and every generated one, is followed by a token to choose.
-    step.num_logits = sequence->computed_tokens + scheduled.num_tokens >= sequence->prompt_tokens ? 1 : 0;
+    // Only the token that ends the prefill, and every generated one, is followed by a token to choose.
+    step.num_logits = sequence->computed_tokens + scheduled.num_tokens >= sequence->prefill_tokens ? 1 : 0;
   }
 }
 
@@ -118,7 +130,7 @@ void EngineCore::SampleAndDeliver(const SchedulerOutput& plan, const at::Tensor&
       Finish(sequence, *std::move(ending), std::move(delta), now);
       continue;
     }
-    sequence->OpenDelta(kRatioEpoch, delta);
+    sequence->OpenDelta(delta);
     if (!sequence->sink()->OnDelta(std::move(delta))) {
       sequence->paused = true;
       sequence->paused_since = now;

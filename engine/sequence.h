@@ -10,6 +10,7 @@
 #ifndef RATION_ENGINE_SEQUENCE_H_
 #define RATION_ENGINE_SEQUENCE_H_
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -23,6 +24,7 @@
 #include "engine/kv_cache/kv_cache_spec.h"
 #include "engine/model/forward_batch.h"
 #include "engine/request.h"
+#include "engine/router/decode_router.h"
 #include "engine/sampling/sampler.h"
 #include "engine/sampling/stop_checker.h"
 #include "engine/scheduler/scheduler_output.h"
@@ -41,6 +43,9 @@ struct Ending {
 
 class Sequence : public SchedulableSequence {
  public:
+  // A governor may change the ratio often; what a client is told of it is bounded.
+  static constexpr size_t kMaxRatioEpochs = 256;
+
   // `request` is valid; `seed` is the one in use; `serial` is unique and ascends with arrival.
   Sequence(GenerationRequest request, OutputSink* sink, uint64_t seed, int64_t serial, absl::Time now);
 
@@ -55,6 +60,11 @@ class Sequence : public SchedulableSequence {
   }
   SequenceRouting& routing() { return *routing_; }
   const SequenceRouting& routing() const { return *routing_; }
+  const DecodeRouter* router() const { return router_.get(); }
+  // Routes the tokens to come by `router`, whose ratio has this epoch. keep_debts as Rebase. REQUIRES: running.
+  void SetRouter(std::shared_ptr<const DecodeRouter> router, int64_t ratio_epoch, bool keep_debts);
+  // Its pages are to be taken: what was generated so far becomes part of what has to be computed again.
+  void PrepareRecompute();
 
   // Books a step of the model: `count` tokens were put through it and cached. Adds the tokens routed, per expert and
   // summed over layers, to `routed`.
@@ -65,16 +75,26 @@ class Sequence : public SchedulableSequence {
   // Adds the text held back so far. Call once, when the sequence ends for a reason that Sample did not return.
   void FlushText(GenerationDelta& delta);
   // Adds PromptInfo to the first piece of the stream.
-  void OpenDelta(int64_t ratio_epoch, GenerationDelta& delta);
+  void OpenDelta(GenerationDelta& delta);
 
   // What the last piece says. REQUIRES: the pages are still held, if there were any.
-  FinishInfo MakeFinishInfo(Ending ending, const KvCacheSpec& spec, int64_t ratio_epoch, absl::Time now) const;
+  FinishInfo MakeFinishInfo(Ending ending, const KvCacheSpec& spec, absl::Time now) const;
 
   const GenerationRequest& request() const { return request_; }  // its prompt_tokens have moved to this object
   const std::string& id() const { return request_.request_id; }
   OutputSink* sink() const { return sink_; }
   int64_t serial() const { return serial_; }
-  int64_t generated_tokens() const { return static_cast<int64_t>(tokens_.size()) - prompt_tokens; }
+  int64_t prompt_tokens() const { return prompt_tokens_; }
+  int64_t generated_tokens() const { return static_cast<int64_t>(tokens_.size()) - prompt_tokens_; }
+  // Tokens that may still be put through the model: of the prompt, and of what it may yet generate.
+  int64_t prefill_left() const { return std::max<int64_t>(0, prefill_tokens - computed_tokens); }
+  int64_t generation_left() const { return request_.stopping.max_new_tokens - generated_tokens(); }
+  // KV fraction below which its tokens never go, and the ratio that means, fixed when it came.
+  double kv_floor = 0;
+  Ratio floor_ratio;
+  int64_t least_pages = 0;       // the smallest pool in which it can run alone
+  bool routed_at_floor = false;  // in the last step, because memory was short
+  int64_t ratio_epoch() const { return ratio_epoch_; }
 
   absl::Time submitted() const { return submitted_; }
   absl::Time started() const { return started_; }          // InfiniteFuture before Start
@@ -94,6 +114,7 @@ class Sequence : public SchedulableSequence {
   OutputSink* const sink_;
   const uint64_t seed_;
   const int64_t serial_;
+  const int64_t prompt_tokens_;
   std::vector<int32_t> tokens_;  // prompt, then generated
   bool opened_ = false;
 
@@ -102,10 +123,14 @@ class Sequence : public SchedulableSequence {
   std::optional<StopChecker> stop_;
   std::optional<IncrementalDetokenizer> detokenizer_;
   std::optional<SequenceRouting> routing_;
+  std::shared_ptr<const DecodeRouter> router_;
+  int64_t ratio_epoch_ = 0;  // of router_
   int64_t num_layers_ = 0;
 
   std::array<int64_t, kMaxExperts> prompt_routed_{};     // summed over layers
   std::array<int64_t, kMaxExperts> generated_routed_{};  // summed over layers
+  std::vector<int64_t> ratio_epochs_;                    // that routed its tokens; the last kMaxRatioEpochs
+  int64_t regrouped_before_ = 0;                         // summed over layers, in pages since taken
   int64_t peak_pages_ = 0;
 
   const absl::Time submitted_;

@@ -102,7 +102,7 @@ absl::StatusOr<EngineFactoryOptions> ParseEngineOptions(const FlagValues& flags)
   RATION_RETURN_IF_ERROR(CheckRange("max_batched_tokens", flags.max_batched_tokens, 1, 1 << 20));
   options.engine.max_batched_tokens = flags.max_batched_tokens;
   options.engine.max_running_requests = flags.max_running_requests;
-  options.engine.max_queued_requests = flags.max_queued_requests;
+  options.engine.policy.max_queued_requests = flags.max_queued_requests;
   options.engine.slow_reader_timeout = flags.slow_reader_timeout;
   options.engine.seed = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()));
   return options;

@@ -1,10 +1,11 @@
-// The scheduler's and the model's view of the KV cache: reserves pages for a sequence when it is admitted, gives slots to its
-// tokens as they are routed, and takes everything back when it ends. Owns no bytes (KvStorage does) and knows no scores.
+// The page tables of the KV cache: gives slots to tokens as they are routed, moves tokens to cheaper experts (regroup), moves pages
+// when the pool gets smaller, and takes everything back when a sequence ends. Owns no bytes (KvStore does) and promises nothing about
+// the future (KvBudget does): it keeps the books of what is.
 // Layer: engine/kv_cache. Thread-compatible: used only by the engine thread.
 //
-// Invariants: (1) pages held by a sequence <= its reservation. (2) The sum of reservations <= num_pages, so an append within a
-// reservation never fails for want of a page. (3) Every page of a page table is live in the pool, and in exactly one page table (no sharing yet).
-// (4) num_slots of a table needs exactly ceil(num_slots / slots_per_page) pages, and it has those.
+// Invariants: (1) used_pages() <= num_pages(). (2) Every page of a page table is live in the pool, and in exactly one page table (no
+// sharing yet). (3) num_slots of a table needs exactly ceil(num_slots / slots_per_page) pages, and it has those: all but the last are
+// full.
 #ifndef RATION_ENGINE_KV_CACHE_KV_CACHE_MANAGER_H_
 #define RATION_ENGINE_KV_CACHE_KV_CACHE_MANAGER_H_
 
@@ -15,6 +16,7 @@
 
 #include "absl/types/span.h"
 #include "engine/kv_cache/kv_cache_spec.h"
+#include "engine/kv_cache/kv_store.h"
 #include "engine/kv_cache/page_pool.h"
 #include "kernels/paged_kv_view.h"
 
@@ -22,36 +24,47 @@ namespace ration {
 
 class KvCacheManager;
 
-// The pages of one sequence: a page table per (layer, expert). Returns its pages and its reservation when destroyed; must not
-// outlive the manager.
+// The pages of one sequence: a page table per (layer, expert). Returns its pages when destroyed; must not outlive the manager.
 class SequenceKv {
  public:
   ~SequenceKv();
   SequenceKv(const SequenceKv&) = delete;
   SequenceKv& operator=(const SequenceKv&) = delete;
 
-  // Pointers into the page tables of one layer; valid until the next Append of this sequence and layer.
+  // Pointers into the page tables of one layer; valid until the next change of this sequence and layer.
   kernels::PagedKvView View(int64_t layer) const;
   // Tokens cached at `expert` in `layer`.
-  int64_t num_tokens(int64_t layer, int expert) const;
-  // Tokens cached at `expert`, summed over the layers.
+  int64_t num_tokens(int64_t layer, int expert) const { return table(layer, expert).num_slots; }
+  // Tokens cached at `expert` now, summed over the layers.
   int64_t num_token_layers(int expert) const { return token_layers_[expert]; }
+  // Tokens ever appended at `expert`, summed over the layers: where routing put them.
+  int64_t appended_token_layers(int expert) const { return appended_[expert]; }
+  // Tokens moved to a cheaper expert since, summed over the layers.
+  int64_t regrouped_token_layers() const { return regrouped_; }
   int64_t pages_held() const { return pages_held_; }
-  int64_t reserved_pages() const { return reserved_pages_; }
+  int64_t num_pages(int64_t layer, int expert) const { return static_cast<int64_t>(table(layer, expert).pages.size()); }
+  // Bytes of the tokens cached, and of the same tokens at full KV; all layers.
+  int64_t stored_bytes() const;
+  int64_t full_bytes() const;
+  // Mean affinity to expert 0 (S_1 of the paper) of the tokens in the index-th page of a table: what regrouping costs least goes first.
+  float MeanImportance(int64_t layer, int expert, int64_t index) const;
 
  private:
   friend class KvCacheManager;
   struct PageTable {
     std::vector<int32_t> pages;
+    std::vector<float> importance;  // [pages], sum over the tokens in it
     int32_t num_slots = 0;
   };
-  SequenceKv(KvCacheManager* manager, int64_t reserved_pages);
+  explicit SequenceKv(KvCacheManager* manager);
+  const PageTable& table(int64_t layer, int expert) const;
+  PageTable& table(int64_t layer, int expert);
 
   KvCacheManager* const manager_;
-  const int64_t reserved_pages_;
   size_t index_ = 0;  // in manager_->sequences_
   int64_t pages_held_ = 0;
-  std::array<int64_t, kMaxExperts> token_layers_{};
+  int64_t regrouped_ = 0;
+  std::array<int64_t, kMaxExperts> token_layers_{}, appended_{};
   std::vector<PageTable> tables_;  // [num_layers, num_experts]
 };
 
@@ -60,25 +73,41 @@ class KvCacheManager {
   KvCacheManager(const KvCacheSpec& spec, int64_t num_pages);
   ~KvCacheManager();  // REQUIRES: every SequenceKv is gone
 
-  // Reserves `pages` for a new sequence; nullptr (and nothing changed) if fewer are unreserved.
-  std::unique_ptr<SequenceKv> TryReserve(int64_t pages);
+  std::unique_ptr<SequenceKv> NewSequence();
 
-  // Gives each new token a slot in its expert's tail, in order. experts: [num_tokens]; slots: [num_tokens], out.
-  // REQUIRES: the pages needed are within the sequence's reservation.
-  void Append(SequenceKv& sequence, int64_t layer, absl::Span<const uint8_t> experts, absl::Span<kernels::KvSlot> slots);
+  // Gives each new token a slot in its expert's tail, in order. experts: [num_tokens]; scores: [num_tokens, num_experts] router scores,
+  // or empty (all alike); slots: [num_tokens], out. REQUIRES: the free pages suffice, see MaxNewPages.
+  void Append(SequenceKv& sequence, int64_t layer, absl::Span<const uint8_t> experts, absl::Span<const float> scores,
+              absl::Span<kernels::KvSlot> slots);
+  // At most so many pages does it take to append `num_tokens` tokens in every layer, whichever of the experts marked reachable they
+  // go to. Exact for one token.
+  int64_t MaxNewPages(const SequenceKv& sequence, absl::Span<const bool> reachable, int64_t num_tokens) const;
+
+  // Moves the tokens of the index-th page of a table to `to`, in place: into the free slots of `to`'s tail page, the rest staying in
+  // the page, which becomes the new tail. Appends what the store has to do to `moves` (not closing the chain) and returns the pages
+  // freed: 0 or 1. Their bytes are read until the moves are done. REQUIRES: from < to; index in range.
+  int64_t RegroupPage(SequenceKv& sequence, int64_t layer, int from, int64_t index, int to,
+                      std::vector<kernels::RegroupMove>& moves);
+
+  // More pages, free ones.
+  void Grow(int64_t num_pages) { pool_.Grow(num_pages); }
+  // Fewer pages: the ids from `num_pages` on are gone, what was in them is to be copied as `copies` (appended) says.
+  // REQUIRES: used_pages() <= num_pages <= num_pages().
+  void Shrink(int64_t num_pages, std::vector<PageMove>& copies);
 
   const KvCacheSpec& spec() const { return spec_; }
   int64_t num_pages() const { return pool_.num_pages(); }
-  int64_t reserved_pages() const { return reserved_pages_; }
-  int64_t unreserved_pages() const { return num_pages() - reserved_pages_; }
+  int64_t free_pages() const { return pool_.num_free_pages(); }
   int64_t used_pages() const { return pool_.num_used_pages(); }
-  int64_t budget_bytes() const { return num_pages() * spec_.page_bytes(); }
   int64_t used_bytes() const { return used_pages() * spec_.page_bytes(); }
-  int64_t reserved_bytes() const { return reserved_pages_ * spec_.page_bytes(); }
   // used_bytes() less the bytes of the tokens stored: half-empty tail pages and what does not divide.
-  int64_t waste_bytes() const;
+  int64_t waste_bytes() const { return used_bytes() - stored_bytes(); }
+  int64_t stored_bytes() const;
   // Tokens cached at `expert`, summed over layers and sequences.
   int64_t num_token_layers(int expert) const { return token_layers_[expert]; }
+  // Tokens moved by RegroupPage, summed over layers and sequences, since the start: [from][to].
+  using RegroupCounts = std::array<std::array<int64_t, kMaxExperts>, kMaxExperts>;
+  const RegroupCounts& regrouped_token_layers() const { return regrouped_; }
 
   // Dies if an invariant does not hold. O(pages); for tests.
   void CheckInvariants() const;
@@ -89,9 +118,9 @@ class KvCacheManager {
 
   const KvCacheSpec spec_;
   PagePool pool_;
-  int64_t reserved_pages_ = 0;
   std::array<int64_t, kMaxExperts> token_layers_{};
-  std::vector<SequenceKv*> sequences_;  // live ones, for CheckInvariants
+  RegroupCounts regrouped_{};
+  std::vector<SequenceKv*> sequences_;  // live ones
 };
 
 }  // namespace ration

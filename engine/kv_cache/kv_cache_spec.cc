@@ -1,6 +1,7 @@
 #include "engine/kv_cache/kv_cache_spec.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -70,31 +71,40 @@ absl::StatusOr<KvCacheSpec> KvCacheSpec::Create(const Options& options) {
 }
 
 // The bound. Let n_e be the tokens of expert e in one layer, s_e its slots per page, N_e = n_0 + .. + n_e, T = N_{E-1},
-// and U the experts that can get a token at all. The layer holds
+// and U the reachable experts. The layer holds
 //   sum over e in U of ceil(n_e / s_e)  <=  sum over e in U of (s_e - 1) / s_e  +  sum over all e of n_e / s_e,
 // and by Abel summation the last sum is
 //   sum over e < E-1 of N_e * (1/s_e - 1/s_{e+1})  +  T / s_{E-1}.
-// Later experts store fewer heads, so s_e <= s_{e+1} and every factor is >= 0: the sum is largest when every N_e is,
-// and MaxPrefixTokens(e) bounds N_e for any scores. The left side is an integer, so the floor of the right side bounds
-// it too. Nor can it exceed T: every page holds a token. Page tables only grow while a sequence runs, so its end bounds
-// every earlier moment. In floating point each operation rounds monotonically, so the result stays monotone in both
-// counts; the small constant keeps a sum that is an integer in exact arithmetic from being rounded below it.
-int64_t KvCacheSpec::WorstCasePages(const DecodeRouter& router, int64_t prompt_tokens, int64_t decoded_tokens) const {
-  RATION_CHECK(prompt_tokens >= 0 && decoded_tokens >= 0);
-  RATION_CHECK(router.ratio().num_experts() == num_experts());
-  const int64_t total = prompt_tokens + decoded_tokens;
-  if (total == 0) return 0;
+// Later experts store fewer heads, so s_e <= s_{e+1} and every factor is >= 0: the sum is largest when every N_e is. The
+// left side is an integer, so the floor of the right side bounds it too. Nor can it exceed T: every page holds a token. In
+// floating point each operation rounds monotonically, so the result stays monotone; the small constant keeps a sum that is
+// an integer in exact arithmetic from being rounded below it.
+int64_t KvCacheSpec::PagesWithin(absl::Span<const int64_t> max_prefix, absl::Span<const bool> reachable) const {
   double pages = 0;
   for (int e = 0; e < num_experts(); ++e) {
     const double slots = static_cast<double>(slots_per_page(e));
-    // Quotas and thresholds give an expert without a share no token; argmax may.
-    const bool reachable = router.ratio().ppm(e) > 0 || router.rule() == DecodeRule::kArgmax;
-    if (reachable) pages += (slots - 1) / slots;
+    if (reachable[e]) pages += (slots - 1) / slots;
     const double next = e + 1 < num_experts() ? 1.0 / static_cast<double>(slots_per_page(e + 1)) : 0.0;
-    pages += static_cast<double>(router.MaxPrefixTokens(e, prompt_tokens, decoded_tokens)) * (1.0 / slots - next);
+    pages += static_cast<double>(max_prefix[e]) * (1.0 / slots - next);
   }
   const int64_t per_layer = static_cast<int64_t>(std::floor(pages * (1 + 1e-12) + 1e-9));
-  return std::min(per_layer, total) * num_layers_;
+  return std::min(per_layer, max_prefix[num_experts() - 1]) * num_layers_;
+}
+
+// MaxPrefixTokens(e) bounds N_e for any scores, and page tables only grow while a sequence runs at one ratio, so its end
+// bounds every earlier moment.
+int64_t KvCacheSpec::WorstCasePages(const DecodeRouter& router, int64_t prompt_tokens, int64_t decoded_tokens) const {
+  RATION_CHECK(prompt_tokens >= 0 && decoded_tokens >= 0);
+  RATION_CHECK(router.ratio().num_experts() == num_experts());
+  std::array<int64_t, kMaxExperts> max_prefix{};
+  std::array<bool, kMaxExperts> reachable{};
+  for (int e = 0; e < num_experts(); ++e) {
+    max_prefix[e] = router.MaxPrefixTokens(e, prompt_tokens, decoded_tokens);
+    // Quotas and thresholds give an expert without a share no token; argmax may.
+    reachable[e] = router.ratio().ppm(e) > 0 || router.rule() == DecodeRule::kArgmax;
+  }
+  return PagesWithin(absl::MakeConstSpan(max_prefix.data(), num_experts()),
+                     absl::MakeConstSpan(reachable.data(), num_experts()));
 }
 
 }  // namespace ration

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "engine/router/decode_router.h"
 #include "engine/router/expert_spec.h"
 #include "kernels/paged_kv_view.h"
@@ -40,6 +41,11 @@ class KvCacheSpec {
   // An upper bound on the pages (over all layers) that a sequence of prompt_tokens + decoded_tokens can hold under `router`,
   // whatever the scores. Monotone in both counts. REQUIRES: counts >= 0.
   int64_t WorstCasePages(const DecodeRouter& router, int64_t prompt_tokens, int64_t decoded_tokens) const;
+
+  // An upper bound on the pages (over all layers) of a sequence of which experts 0..e hold at most max_prefix[e] tokens in each layer,
+  // and none but the experts marked reachable hold any. max_prefix, reachable: [num_experts]; the last prefix counts every token.
+  // Monotone in max_prefix.
+  int64_t PagesWithin(absl::Span<const int64_t> max_prefix, absl::Span<const bool> reachable) const;
 
  private:
   KvCacheSpec() = default;

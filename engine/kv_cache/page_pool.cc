@@ -1,5 +1,6 @@
 #include "engine/kv_cache/page_pool.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "engine/base/check.h"
@@ -33,6 +34,30 @@ void PagePool::AddReference(int32_t page) {
 void PagePool::Release(int32_t page) {
   RATION_CHECK(page >= 0 && page < num_pages() && references_[page] > 0);
   if (--references_[page] == 0) free_.push_back(page);
+}
+
+void PagePool::Grow(int64_t num_pages) {
+  RATION_CHECK(num_pages >= this->num_pages() && num_pages <= std::numeric_limits<int32_t>::max());
+  // Below the ids already free in the stack: fresh pages are taken last, in ascending order.
+  std::vector<int32_t> fresh;
+  for (int64_t id = num_pages - 1; id >= this->num_pages(); --id) fresh.push_back(static_cast<int32_t>(id));
+  free_.insert(free_.begin(), fresh.begin(), fresh.end());
+  references_.resize(num_pages, 0);
+}
+
+void PagePool::Shrink(int64_t num_pages, std::vector<PageMove>& moved) {
+  RATION_CHECK(num_pages >= num_used_pages() && num_pages <= this->num_pages());
+  free_.erase(std::remove_if(free_.begin(), free_.end(), [num_pages](int32_t id) { return id >= num_pages; }),
+              free_.end());
+  for (int64_t id = num_pages; id < this->num_pages(); ++id) {
+    if (references_[id] == 0) continue;
+    const int32_t to = free_.back();
+    free_.pop_back();
+    references_[to] = references_[id];
+    moved.push_back({static_cast<int32_t>(id), to});
+  }
+  references_.resize(num_pages);
+  references_.shrink_to_fit();
 }
 
 void PagePool::CheckInvariants() const {

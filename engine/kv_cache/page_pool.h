@@ -1,4 +1,4 @@
-// Fixed-size page allocator for the KV cache. Hands out page ids and counts references; knows nothing about experts, tensors
+// Page allocator for the KV cache. Hands out page ids and counts references; knows nothing about experts, tensors
 // or devices.
 // Layer: engine/kv_cache (below the manager, above nothing). Thread-compatible: used only by the engine thread.
 //
@@ -11,6 +11,12 @@
 #include <vector>
 
 namespace ration {
+
+// What page `from` held is now in page `to`.
+struct PageMove {
+  int32_t from = 0;
+  int32_t to = 0;
+};
 
 class PagePool {
  public:
@@ -25,6 +31,12 @@ class PagePool {
   void AddReference(int32_t page);
   // One reference less; the page becomes free with the last. REQUIRES: page is live.
   void Release(int32_t page);
+
+  // More ids: the new ones are free. REQUIRES: num_pages() <= num_pages <= 2^31 - 1.
+  void Grow(int64_t num_pages);
+  // Fewer ids: those from `num_pages` on are gone. Live ones among them take free ids below it, with their references; each such
+  // pair is appended to `moved`. O(num_pages()). REQUIRES: num_used_pages() <= num_pages <= num_pages().
+  void Shrink(int64_t num_pages, std::vector<PageMove>& moved);
 
   int64_t num_pages() const { return static_cast<int64_t>(references_.size()); }
   int64_t num_free_pages() const { return static_cast<int64_t>(free_.size()); }

@@ -56,7 +56,7 @@ absl::StatusOr<ServingModel> BuildServingModel(const TensorSource& source, const
     return absl::InvalidArgumentError(absl::StrCat("a KV budget of ", FormatByteSize(options.kv_budget_bytes),
                                                    " is less than one page of ", FormatByteSize(spec.page_bytes())));
   }
-  RATION_ASSIGN_OR_RETURN(serving.storage, KvStorage::Create(serving.num_pages, spec.page_bytes()));
+  RATION_ASSIGN_OR_RETURN(serving.store, PagedKvStore::Create(spec.layout(), serving.num_pages, pool));
 
   DecodeRouter::Options router_options;
   router_options.num_layers = static_cast<int>(config.num_layers);
@@ -66,12 +66,13 @@ absl::StatusOr<ServingModel> BuildServingModel(const TensorSource& source, const
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     RATION_ASSIGN_OR_RETURN(std::vector<float> scores, ReadCalibration(source, layer, num_experts));
     if (scores.empty() && num_experts > 1) serving.calibrated = false;
-    router_options.calibration.push_back(std::move(scores));
+    serving.calibration.push_back(std::move(scores));
   }
+  router_options.calibration = serving.calibration;
   RATION_ASSIGN_OR_RETURN(serving.router, DecodeRouter::Create(router_options));
 
   RATION_ASSIGN_OR_RETURN(serving.model, LlamaModel::Create(source, config, {serving.compute, pool}));
-  serving.model->set_storage(serving.storage.get());
+  serving.model->set_storage(serving.store->storage());
   return serving;
 }
 

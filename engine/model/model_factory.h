@@ -6,12 +6,13 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/kv_cache/kv_cache_spec.h"
-#include "engine/kv_cache/kv_storage.h"
 #include "engine/model/llama.h"
 #include "engine/model/model_config.h"
+#include "engine/ops/paged_kv_store.h"
 #include "engine/router/decode_router.h"
 #include "engine/weights/tensor_source.h"
 #include "kernels/cpu/thread_pool.h"
@@ -32,9 +33,11 @@ struct ServingModel {
   kernels::DType compute = kernels::DType::kF32;
   std::unique_ptr<KvCacheSpec> spec;
   int64_t num_pages = 0;
-  std::unique_ptr<KvStorage> storage;
-  std::unique_ptr<const DecodeRouter> router;
-  bool calibrated = false;  // the router has score samples in every layer
+  std::unique_ptr<PagedKvStore> store;
+  std::unique_ptr<const DecodeRouter> router;  // at the options' ratio
+  // Per layer, router scores of held-out tokens, [num_samples, num_experts]; empty without. What routers of any ratio are made from.
+  std::vector<std::vector<float>> calibration;
+  bool calibrated = false;  // every layer has score samples
   std::unique_ptr<LlamaModel> model;
 };
 

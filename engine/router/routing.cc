@@ -40,6 +40,39 @@ ExpertCounts NextQuota(const Ratio& ratio, const ExpertCounts& so_far, int64_t n
   return quota;
 }
 
+ExpertCounts Rebase(const Ratio& from, const Ratio& to, const ExpertCounts& so_far, bool keep_debts) {
+  const int num_experts = to.num_experts();
+  RATION_CHECK(from.num_experts() == num_experts);
+  // In parts per million of a token.
+  const auto share = [&so_far](const Ratio& ratio, int e) { return static_cast<__int128>(ratio.ppm(e)) * so_far.total; };
+  std::array<__int128, kMaxExperts> wanted{};
+  ExpertCounts counts;
+  for (int e = 0; e < num_experts; ++e) {
+    if (to.ppm(e) == 0) continue;
+    const __int128 debt = keep_debts ? share(from, e) - static_cast<__int128>(so_far.count[e]) * Ratio::kOne : 0;
+    wanted[e] = std::max<__int128>(0, share(to, e) - debt);
+    counts.count[e] = static_cast<int64_t>(wanted[e] / Ratio::kOne);
+    counts.total += counts.count[e];
+  }
+  // To the same total: a token at a time where it is owed, or held, most.
+  for (; counts.total != so_far.total; counts.total += counts.total < so_far.total ? 1 : -1) {
+    const bool more = counts.total < so_far.total;
+    int best = -1;
+    __int128 best_gap = 0;
+    for (int e = 0; e < num_experts; ++e) {
+      if (to.ppm(e) == 0 || (!more && counts.count[e] == 0)) continue;
+      const __int128 owed = wanted[e] - static_cast<__int128>(counts.count[e]) * Ratio::kOne;
+      const __int128 gap = more ? owed : -owed;
+      if (best < 0 || gap > best_gap) {
+        best = e;
+        best_gap = gap;
+      }
+    }
+    counts.count[best] += more ? 1 : -1;
+  }
+  return counts;
+}
+
 void ProgressiveTopK(absl::Span<const float> scores, int num_experts, const ExpertCounts& quota, absl::Span<uint8_t> experts) {
   const int64_t num_tokens = static_cast<int64_t>(experts.size());
   RATION_CHECK(quota.total == num_tokens && static_cast<int64_t>(scores.size()) == num_tokens * num_experts);

@@ -31,6 +31,11 @@ struct ExpertCounts {
 // Cost: O(num_tokens * num_experts).
 ExpertCounts NextQuota(const Ratio& ratio, const ExpertCounts& so_far, int64_t num_tokens);
 
+// The counts to go on with when the ratio changes from `from` to `to`: the same total, spread as `to` has it, each expert as far above
+// or below its share as before, to a token (an expert without a share in `to` has none and is owed nothing). So a change of ratio
+// concerns the tokens to come, and no debt is lost. `keep_debts` false: exactly on its shares, to a token.
+ExpertCounts Rebase(const Ratio& from, const Ratio& to, const ExpertCounts& so_far, bool keep_debts);
+
 // Progressive top-k over one routing window: expert 0 takes the quota.count[0] tokens with the highest score for it, expert 1
 // the quota.count[1] highest of the rest, and so on; the last takes what remains. Ties go to the lower index.
 // scores: [num_tokens, num_experts]; experts: [num_tokens], out. A NaN score counts as the lowest.

@@ -15,15 +15,24 @@ bool RequestQueue::TryPush(SchedulableSequence* sequence) {
   RATION_CHECK(sequence->place == SchedulableSequence::Place::kNone);
   if (size() >= max_requests_) return false;
   sequence->place = SchedulableSequence::Place::kWaiting;
-  waiting_.push_back(sequence);
-  waiting_tokens_ += sequence->prompt_tokens;
+  const auto later = [](absl::Time time, const SchedulableSequence* other) { return time < other->queue_time; };
+  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), sequence->queue_time, later), sequence);
+  waiting_tokens_ += sequence->prefill_tokens;
   return true;
 }
 
-SchedulableSequence* RequestQueue::Take(std::deque<SchedulableSequence*>::iterator position) {
+void RequestQueue::PushBack(SchedulableSequence* sequence) {
+  RATION_CHECK(sequence->place == SchedulableSequence::Place::kNone);
+  sequence->place = SchedulableSequence::Place::kWaiting;
+  const auto earlier = [](const SchedulableSequence* other, absl::Time time) { return other->queue_time < time; };
+  waiting_.insert(std::lower_bound(waiting_.begin(), waiting_.end(), sequence->queue_time, earlier), sequence);
+  waiting_tokens_ += sequence->prefill_tokens;
+}
+
+SchedulableSequence* RequestQueue::Take(std::vector<SchedulableSequence*>::iterator position) {
   SchedulableSequence* const sequence = *position;
   waiting_.erase(position);
-  waiting_tokens_ -= sequence->prompt_tokens;
+  waiting_tokens_ -= sequence->prefill_tokens;
   sequence->place = SchedulableSequence::Place::kNone;
   return sequence;
 }
@@ -47,13 +56,15 @@ SchedulableSequence* RequestQueue::PopFirstFitting(absl::FunctionRef<bool(const 
 }
 
 void RequestQueue::CheckInvariants() const {
-  RATION_CHECK(size() <= max_requests_);
   int64_t tokens = 0;
-  for (const SchedulableSequence* sequence : waiting_) {
+  for (size_t i = 0; i < waiting_.size(); ++i) {
+    const SchedulableSequence* const sequence = waiting_[i];
     RATION_CHECK(sequence->place == SchedulableSequence::Place::kWaiting);
     RATION_CHECK(sequence->times_overtaken <= max_overtakes_);
     RATION_CHECK(sequence->kv == nullptr && sequence->computed_tokens == 0);
-    tokens += sequence->prompt_tokens;
+    RATION_CHECK(sequence->reservation == nullptr);
+    RATION_CHECK(i == 0 || waiting_[i - 1]->queue_time <= sequence->queue_time);
+    tokens += sequence->prefill_tokens;
   }
   RATION_CHECK(tokens == waiting_tokens_);
 }

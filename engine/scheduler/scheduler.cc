@@ -18,7 +18,8 @@ absl::Status CheckAtLeast(const char* name, int64_t value, int64_t least) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const Options& options, KvCacheManager* cache) {
+absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const Options& options, KvCacheManager* cache,
+                                                            KvBudget* budget) {
   for (const absl::Status& status : {CheckAtLeast("routing_window", options.routing_window, 1),
                                      CheckAtLeast("max_running_requests", options.max_running_requests, 1),
                                      CheckAtLeast("max_queued_requests", options.max_queued_requests, 1),
@@ -31,15 +32,14 @@ absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const Options& opti
         options.max_running_requests, ", so that a prompt can go on while everything else decodes; not ",
         options.max_batched_tokens));
   }
-  return absl::WrapUnique(new Scheduler(options, cache));
+  return absl::WrapUnique(new Scheduler(options, cache, budget));
 }
 
-Scheduler::Scheduler(const Options& options, KvCacheManager* cache)
-    : options_(options), cache_(cache), queue_(options.max_queued_requests, options.max_overtakes) {}
+Scheduler::Scheduler(const Options& options, KvCacheManager* cache, KvBudget* budget)
+    : options_(options), cache_(cache), budget_(budget), queue_(options.max_queued_requests, options.max_overtakes) {}
 
 bool Scheduler::Enqueue(SchedulableSequence* sequence) {
-  RATION_CHECK(sequence->prompt_tokens >= 1 && sequence->computed_tokens == 0);
-  RATION_CHECK(sequence->worst_case_pages <= cache_->num_pages());
+  RATION_CHECK(sequence->prefill_tokens >= 1 && sequence->computed_tokens == 0);
   if (!queue_.TryPush(sequence)) return false;
   may_admit_ = true;
   return true;
@@ -55,22 +55,32 @@ void Scheduler::Remove(SchedulableSequence* sequence) {
     case Place::kRunning:
       running_.erase(std::find(running_.begin(), running_.end(), sequence));
       sequence->kv.reset();
+      sequence->reservation.reset();
       sequence->place = Place::kNone;
       break;
   }
   may_admit_ = true;  // a removed sequence may have been what nothing was allowed to pass
 }
 
-void Scheduler::Admit() {
+void Scheduler::Preempt(SchedulableSequence* sequence) {
+  RATION_CHECK(sequence->place == Place::kRunning);
+  Remove(sequence);
+  sequence->computed_tokens = 0;
+  sequence->times_overtaken = 0;
+  queue_.PushBack(sequence);
+}
+
+void Scheduler::Admit(absl::FunctionRef<bool(const SchedulableSequence&)> fits) {
   if (!may_admit_) return;
-  const auto fits = [this](const SchedulableSequence& sequence) {
-    return sequence.worst_case_pages <= cache_->unreserved_pages();
+  const auto may_enter = [this, fits](const SchedulableSequence& sequence) {
+    return budget_->CanReserve(sequence.reserved_pages) && fits(sequence);
   };
   while (num_running() < options_.max_running_requests) {
-    SchedulableSequence* const sequence = queue_.PopFirstFitting(fits);
+    SchedulableSequence* const sequence = queue_.PopFirstFitting(may_enter);
     if (sequence == nullptr) break;
-    sequence->kv = cache_->TryReserve(sequence->worst_case_pages);
-    RATION_CHECK(sequence->kv != nullptr);
+    sequence->reservation = budget_->TryReserve(sequence->reserved_pages);
+    RATION_CHECK(sequence->reservation != nullptr);
+    sequence->kv = cache_->NewSequence();
     sequence->place = Place::kRunning;
     running_.push_back(sequence);
     output_.admitted.push_back(sequence);
@@ -78,10 +88,8 @@ void Scheduler::Admit() {
   may_admit_ = false;  // until a request comes or goes, the answer stays the same
 }
 
-const SchedulerOutput& Scheduler::Schedule() {
+const SchedulerOutput& Scheduler::Plan() {
   output_.sequences.clear();
-  output_.admitted.clear();
-  Admit();
 
   int64_t left = options_.max_batched_tokens;
   for (SchedulableSequence* sequence : running_) {
@@ -92,7 +100,7 @@ const SchedulerOutput& Scheduler::Schedule() {
   for (SchedulableSequence* sequence : running_) {
     if (left == 0) break;
     if (sequence->paused || !sequence->in_prefill()) continue;
-    const int64_t remaining = sequence->prompt_tokens - sequence->computed_tokens;
+    const int64_t remaining = sequence->prefill_tokens - sequence->computed_tokens;
     const int64_t tokens = remaining <= left ? remaining : left / options_.routing_window * options_.routing_window;
     if (tokens == 0) continue;  // no whole window left for this one, but a short prompt behind it may still fit
     output_.sequences.push_back({sequence, tokens, /*prefill=*/true});
@@ -107,7 +115,7 @@ void Scheduler::CheckInvariants() const {
   RATION_CHECK(num_running() <= options_.max_running_requests);
   for (const SchedulableSequence* sequence : running_) {
     RATION_CHECK(sequence->place == Place::kRunning && sequence->kv != nullptr);
-    RATION_CHECK(sequence->kv->reserved_pages() == sequence->worst_case_pages);
+    RATION_CHECK(sequence->reservation != nullptr && sequence->reservation->pages() == sequence->reserved_pages);
   }
 }
 

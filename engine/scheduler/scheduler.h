@@ -2,10 +2,11 @@
 // every running sequence that has something to compute gets some tokens, under a limit for the step.
 //   - every decoding sequence gets one token, always: a long prompt that enters never makes others wait more than one step;
 //   - what is left goes to prompts, oldest first, in whole routing windows (the last chunk may end the prompt).
-// Admission takes pages for a sequence's worst case, so nothing that runs is ever short of memory.
-// Layer: engine/scheduler (above kv_cache, below the engine core). Owns no sequence. Thread-compatible.
+// Admission takes a reservation from the KvBudget; whether a step's pages are there is the engine core's business, which asks for a plan,
+// makes room, and may preempt.
+// Layer: engine/scheduler (above kv_cache and budget, below the engine core). Owns no sequence. Thread-compatible.
 //
-// Invariants: (1) A sequence is waiting, running or neither; it has a SequenceKv exactly while running. (2) At most
+// Invariants: (1) A sequence is waiting, running or neither; it has a SequenceKv and a reservation exactly while running. (2) At most
 // max_running_requests run. (3) A step has at most max_batched_tokens tokens.
 #ifndef RATION_ENGINE_SCHEDULER_SCHEDULER_H_
 #define RATION_ENGINE_SCHEDULER_SCHEDULER_H_
@@ -14,7 +15,10 @@
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/budget/kv_budget.h"
 #include "engine/kv_cache/kv_cache_manager.h"
 #include "engine/scheduler/request_queue.h"
 #include "engine/scheduler/scheduler_output.h"
@@ -30,32 +34,42 @@ class Scheduler {
     int64_t max_queued_requests = 1024;   // >= 1
     int64_t max_overtakes = 16;           // >= 0; how often later, smaller requests may pass one that waits for pages
   };
-  // `cache` must outlive the scheduler. InvalidArgument names the option, the limit and the value.
-  static absl::StatusOr<std::unique_ptr<Scheduler>> Create(const Options& options, KvCacheManager* cache);
+  // `cache` and `budget` must outlive the scheduler. InvalidArgument names the option, the limit and the value.
+  static absl::StatusOr<std::unique_ptr<Scheduler>> Create(const Options& options, KvCacheManager* cache, KvBudget* budget);
 
-  // Puts a sequence into the queue; false if the queue is full. REQUIRES: worst_case_pages <= cache.num_pages(), else it would wait
-  // for ever; the sequence stays where it is in memory until Remove.
+  // Puts a sequence into the queue; false if the queue is full. It waits for ever if its reservation never fits. REQUIRES: the sequence
+  // stays where it is in memory until Remove.
   bool Enqueue(SchedulableSequence* sequence);
   // Takes a waiting or running sequence out and frees its pages and its reservation. Does nothing if it is neither.
   void Remove(SchedulableSequence* sequence);
+  // Takes a running sequence's pages and reservation and puts it back into the queue, to be computed again from its first token;
+  // prefill_tokens must be set to all its tokens before.
+  void Preempt(SchedulableSequence* sequence);
 
-  // Admits what fits and plans a step. The result is valid until the next call; Remove does not change it. Cost: O(running)
-  // plus O(1) a request admitted; nothing is allocated once the vectors have grown.
-  const SchedulerOutput& Schedule();
+  // Admits waiting requests that get their reservation and for which `fits` holds. Which they are stands in the next plan.
+  void Admit(absl::FunctionRef<bool(const SchedulableSequence&)> fits);
+  // Something outside changed (the budget, or what `fits` looks at): Admit shall look again.
+  void ReconsiderAdmission() { may_admit_ = true; }
+  // Plans a step. The result is valid until the next call; Remove and Preempt do not change it. Cost: O(running); nothing is allocated
+  // once the vectors have grown.
+  const SchedulerOutput& Plan();
+  // The step of the last plan begins: those admitted are no longer news.
+  void ClearAdmitted() { output_.admitted.clear(); }
 
   const RequestQueue& queue() const { return queue_; }
+  void set_max_queued_requests(int64_t max_requests) { queue_.set_max_requests(max_requests); }
+  absl::Span<SchedulableSequence* const> running() const { return running_; }  // in order of admission
   int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
 
   // Dies if an invariant does not hold; for tests.
   void CheckInvariants() const;
 
  private:
-  Scheduler(const Options& options, KvCacheManager* cache);
-
-  void Admit();
+  Scheduler(const Options& options, KvCacheManager* cache, KvBudget* budget);
 
   const Options options_;
   KvCacheManager* const cache_;
+  KvBudget* const budget_;
   RequestQueue queue_;
   std::vector<SchedulableSequence*> running_;  // in order of admission
   bool may_admit_ = false;  // something changed since admission last found nothing that fits

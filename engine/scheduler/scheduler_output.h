@@ -7,6 +7,8 @@
 #include <memory>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "engine/budget/kv_budget.h"
 #include "engine/kv_cache/kv_cache_manager.h"
 
 namespace ration {
@@ -15,19 +17,23 @@ namespace ration {
 struct SchedulableSequence {
   enum class Place { kNone, kWaiting, kRunning };
 
-  int64_t prompt_tokens = 0;     // >= 1
-  int64_t worst_case_pages = 0;  // reserved at admission
-  int64_t computed_tokens = 0;   // tokens put through the model so far; below prompt_tokens: still in prefill
+  int64_t prefill_tokens = 0;    // >= 1; to put through the model before the next token is chosen: the prompt, and after a
+                                 // preemption what was generated too
+  int64_t reserved_pages = 0;    // reserved at admission
+  int64_t computed_tokens = 0;   // tokens put through the model so far; below prefill_tokens: still in prefill
+  int32_t priority = 0;          // higher is more important
+  absl::Time queue_time;         // arrival, earlier by what the priority is worth: the queue's order
   bool paused = false;           // keeps its pages and its running place but gets no tokens
 
   Place place = Place::kNone;      // written by the scheduler
   int64_t times_overtaken = 0;     // while waiting, by later requests; written by the scheduler
+  std::unique_ptr<KvBudget::Reservation> reservation;  // exactly while running; written by the scheduler
   std::unique_ptr<SequenceKv> kv;  // exactly while running; written by the scheduler
 
-  bool in_prefill() const { return computed_tokens < prompt_tokens; }
+  bool in_prefill() const { return computed_tokens < prefill_tokens; }
 };
 
-// A sequence's share of one step: its next `num_tokens` tokens, all of them prompt tokens or one generated token.
+// A sequence's share of one step: its next `num_tokens` tokens, all of them prefill tokens or one generated token.
 struct ScheduledSequence {
   SchedulableSequence* sequence = nullptr;
   int64_t num_tokens = 0;  // >= 1

@@ -37,10 +37,18 @@ EngineHarness::EngineHarness(HarnessOptions options) : tokenizer_(std::move(opti
 
   DecodeRouter::Options router;
   router.num_layers = static_cast<int>(options.model.num_layers);
-  router.ratio = Take(Ratio::Parse(options.ratio, options.model.experts.num_experts()));
+  const int num_experts = options.model.experts.num_experts();
+  router.ratio = options.ratio.empty() ? Ratio::AllTo(0, num_experts) : Take(Ratio::Parse(options.ratio, num_experts));
   router.rule = options.rule;
   router_ = Take(DecodeRouter::Create(router));
-  engine_ = Take(Engine::Create(options.engine, *spec_, model_.get(), router_.get(), tokenizer_.get(), &clock_));
+  RouterCache::Options routers;
+  routers.num_layers = router.num_layers;
+  routers.num_experts = num_experts;
+  routers.rule = options.rule;
+  routers_ = Take(RouterCache::Create(routers));
+  if (!options.ratio.empty()) options.engine.ratio = router.ratio;
+  engine_ = Take(Engine::Create(options.engine, *spec_, model_.get(), routers_.get(), options.store, tokenizer_.get(),
+                                &clock_));
 }
 
 GenerationRequest EngineHarness::Request(const std::string& id, int64_t prompt_tokens, int64_t max_new_tokens) const {

@@ -11,6 +11,8 @@
 
 #include "engine/engine.h"
 #include "engine/kv_cache/kv_cache_spec.h"
+#include "engine/budget/router_cache.h"
+#include "engine/kv_cache/kv_store.h"
 #include "engine/router/decode_router.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "tests/testing/fake_clock.h"
@@ -21,11 +23,15 @@ namespace ration::testing {
 
 struct HarnessOptions {
   FakeModel::Options model;  // experts: groups 1, 2, 4 of 4 heads unless set
-  std::string ratio = "3:1:6";
+  std::string ratio = "3:1:6";  // empty: the governor's, if the policy is that
   DecodeRule rule = DecodeRule::kThreshold;
   int64_t page_bytes = 0;
   Engine::Options engine;                // num_pages 0: 100,000
   std::unique_ptr<Tokenizer> tokenizer;  // null: no text
+  KvStore* store = nullptr;              // null: books without bytes
+
+  // The policies' tests choose; the others want one ratio and nothing that gives way.
+  HarnessOptions() { engine.budget_policy = BudgetPolicy::kStatic; }
 };
 
 class EngineHarness {
@@ -47,7 +53,8 @@ class EngineHarness {
   FakeModel& model() { return *model_; }
   FakeClock& clock() { return clock_; }
   const KvCacheSpec& spec() const { return *spec_; }
-  const DecodeRouter& router() const { return *router_; }
+  const DecodeRouter& router() const { return *router_; }  // at the ratio of the options
+  RouterCache& routers() { return *routers_; }
   // Hands the engine to an EngineRunner; the rest of the harness must outlive it.
   std::unique_ptr<Engine> TakeEngine() { return std::move(engine_); }
 
@@ -56,6 +63,7 @@ class EngineHarness {
   std::unique_ptr<FakeModel> model_;
   std::unique_ptr<KvCacheSpec> spec_;
   std::unique_ptr<const DecodeRouter> router_;
+  std::unique_ptr<RouterCache> routers_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<std::unique_ptr<RecordingSink>> sinks_;
   std::unique_ptr<Engine> engine_;  // last: ends its requests, and so calls the sinks, when destroyed

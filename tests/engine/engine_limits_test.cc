@@ -139,7 +139,7 @@ TEST_F(ValidateRequestTest, NamesFieldLimitAndValue) {
 TEST(EngineLimits, OptionsOutOfRangeAreRefusedByName) {
   EngineHarness harness;
   const auto create = [&](Engine::Options options) {
-    return Engine::Create(options, harness.spec(), &harness.model(), &harness.router(), nullptr, &harness.clock())
+    return Engine::Create(options, harness.spec(), &harness.model(), &harness.routers(), nullptr, nullptr, &harness.clock())
         .status();
   };
   Engine::Options options;
@@ -154,7 +154,7 @@ TEST(EngineLimits, OptionsOutOfRangeAreRefusedByName) {
       << create(options);
   options.max_batched_tokens = 116;
   EXPECT_TRUE(create(options).ok());
-  options.max_queued_requests = 0;
+  options.policy.max_queued_requests = 0;
   EXPECT_EQ(create(options).message(), "max_queued_requests: must be at least 1, not 0");
 }
 
@@ -201,7 +201,7 @@ TEST(EngineLimits, TheContextMayBeFilledToItsLastToken) {
 TEST(EngineLimits, TheQueueIsBounded) {
   HarnessOptions options;
   options.engine.max_running_requests = 1;
-  options.engine.max_queued_requests = 3;
+  options.engine.policy.max_queued_requests = 3;
   EngineHarness harness(std::move(options));
   harness.Submit(harness.Request("running", 5, 100));
   harness.engine().Step();

@@ -54,7 +54,7 @@ TEST_P(EngineProperty, NoScheduleBreaksAnInvariant) {
   options.engine.num_pages = 300;
   options.engine.max_batched_tokens = 40;
   options.engine.max_running_requests = 12;
-  options.engine.max_queued_requests = 20;
+  options.engine.policy.max_queued_requests = 20;
   options.engine.max_overtakes = 6;
   options.engine.slow_reader_timeout = absl::Seconds(5);
   options.engine.eos_token_ids = {7};

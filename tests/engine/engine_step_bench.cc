@@ -63,7 +63,7 @@ void BM_ModelAndSamplerAlone(benchmark::State& state) {
   std::vector<std::unique_ptr<One>> sequences;
   for (int64_t i = 0; i < state.range(0); ++i) {
     sequences.push_back(
-        std::unique_ptr<One>(new One{cache.TryReserve(300000), SequenceRouting(1), Sampler(greedy, {}, 1, kVocab)}));
+        std::unique_ptr<One>(new One{cache.NewSequence(), SequenceRouting(1), Sampler(greedy, {}, 1, kVocab)}));
   }
   ForwardBatch batch;
   for (auto unused : state) {

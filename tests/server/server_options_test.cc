@@ -32,7 +32,7 @@ TEST(ParseOptions, DefaultsServeOnThisMachineOnly) {
   EXPECT_EQ(options->engine.compute, ComputeType::kAuto);
   EXPECT_EQ(options->engine.decode_rule, DecodeRule::kThreshold);
   EXPECT_EQ(options->server.max_live_requests,
-            options->engine.engine.max_running_requests + options->engine.engine.max_queued_requests);
+            options->engine.engine.max_running_requests + options->engine.engine.policy.max_queued_requests);
 }
 
 TEST(ParseOptions, ReadsWhatIsGiven) {

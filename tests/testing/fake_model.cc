@@ -21,6 +21,11 @@ uint64_t Mix(uint64_t x) {
 
 uint64_t Extend(uint64_t hash, int32_t token) { return Mix(hash ^ (static_cast<uint64_t>(token) + 1)); }
 
+// What a token leaves in a layer's slot: different for every token, place and text before it.
+uint64_t MarkOf(int64_t layer, int64_t position, uint64_t hash) {
+  return Mix(hash ^ Mix(static_cast<uint64_t>(layer) * 0x10001u + static_cast<uint64_t>(position)));
+}
+
 float Unit(uint64_t hash) { return static_cast<float>(hash >> 40) * 0x1.0p-24f; }
 
 // A logit in [0, 4): flat enough that sampling has a choice.
@@ -38,7 +43,7 @@ int32_t Likeliest(uint64_t hash, int64_t vocab_size) {
 
 }  // namespace
 
-FakeModel::FakeModel(const Options& options) : scores_kind_(options.scores) {
+FakeModel::FakeModel(const Options& options) : scores_kind_(options.scores), store_(options.store) {
   info_.num_layers = options.num_layers;
   info_.vocab_size = options.vocab_size;
   info_.max_positions = options.max_positions;
@@ -61,6 +66,27 @@ std::vector<int32_t> FakeModel::GreedyTokens(std::vector<int32_t> prompt, int64_
     hash = Extend(hash, tokens.back());
   }
   return tokens;
+}
+
+// Every token of the sequence is in its pages exactly once in every layer, whatever was regrouped and moved.
+void FakeModel::CheckStored(const SequenceStep& step, const History& history) const {
+  for (int64_t layer = 0; layer < info_.num_layers; ++layer) {
+    const kernels::PagedKvView view = step.kv->View(layer);
+    std::vector<uint64_t> found;
+    for (int e = 0; e < info_.experts.num_experts(); ++e) {
+      const int32_t slots = store_->slots_per_page(e);
+      for (int32_t s = 0; s < view.experts[e].num_slots; ++s) {
+        found.push_back(store_->Read({view.experts[e].pages[s / slots], s % slots, e}));
+      }
+    }
+    std::vector<uint64_t> expected;
+    for (size_t i = 0; i < history.hashes.size(); ++i) {
+      expected.push_back(MarkOf(layer, static_cast<int64_t>(i), history.hashes[i]));
+    }
+    std::sort(found.begin(), found.end());
+    std::sort(expected.begin(), expected.end());
+    RATION_CHECK(found == expected);
+  }
 }
 
 void FakeModel::CheckStep(const SequenceStep& step, const History& history) const {
@@ -120,7 +146,8 @@ void FakeModel::RouteAndAppend(const SequenceStep& step, const History& history,
       experts_[0] = static_cast<uint8_t>(step.router->Route(static_cast<int>(layer), scores_, counts));
       counts.Add(experts_[0]);
     }
-    cache.Append(*step.kv, layer, experts_, absl::MakeSpan(slots_));
+    cache.Append(*step.kv, layer, experts_, scores_, absl::MakeSpan(slots_));
+    for (int64_t i = 0; store_ != nullptr && i < count; ++i) store_->Write(slots_[i], MarkOf(layer, history.length + i, hashes_[i]));
   }
 }
 
@@ -137,12 +164,14 @@ absl::StatusOr<at::Tensor> FakeModel::Forward(const ForwardBatch& batch, KvCache
     History& history = histories_[step.kv];
     if (step.start_position == 0) history = History();
     CheckStep(step, history);
+    if (store_ != nullptr) CheckStored(step, history);
     uint64_t hash = history.hash;
     hashes_.clear();
     for (int32_t token : step.tokens) hashes_.push_back(hash = Extend(hash, token));
     RouteAndAppend(step, history, cache);
     history.length += static_cast<int64_t>(step.tokens.size());
     history.hash = hash;
+    if (store_ != nullptr) history.hashes.insert(history.hashes.end(), hashes_.begin(), hashes_.end());
     if (step.num_logits == 0) continue;
     for (int64_t v = 0; v < info_.vocab_size; ++v) row[v] = Logit(hash, v);
     row += info_.vocab_size;

@@ -15,6 +15,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "engine/model/model.h"
+#include "tests/testing/fake_kv_store.h"
 
 namespace ration::testing {
 
@@ -33,6 +34,7 @@ class FakeModel final : public Model {
     int64_t routing_window = 16;
     ExpertSpec experts;
     Scores scores = Scores::kRandom;
+    FakeKvStore* store = nullptr;  // if set: tokens leave their marks in it, and every Forward checks that all are where they belong
   };
   explicit FakeModel(const Options& options);
 
@@ -54,13 +56,16 @@ class FakeModel final : public Model {
   struct History {
     int64_t length = 0;
     uint64_t hash = 0;
+    std::vector<uint64_t> hashes;  // after each token, if there is a store
   };
+  void CheckStored(const SequenceStep& step, const History& history) const;
   void CheckStep(const SequenceStep& step, const History& history) const;
   void RouteAndAppend(const SequenceStep& step, const History& history, KvCacheManager& cache);
   void FillScores(uint64_t hash, int64_t position, int64_t layer, float* scores) const;
 
   ModelInfo info_;
   const Scores scores_kind_;
+  FakeKvStore* const store_;
   absl::Status failure_;
   int64_t num_forwards_ = 0;
   absl::flat_hash_map<const SequenceKv*, History> histories_;

@@ -10,7 +10,7 @@ namespace ration::testing {
 
 SequenceRunner::SequenceRunner(ServingModel* serving, KvCacheManager* cache)
     : serving_(serving), cache_(cache), routing_(serving->config.num_layers), routes_(serving->config.num_layers) {
-  kv_ = cache->TryReserve(serving->spec->WorstCasePages(*serving->router, 0, serving->config.max_positions));
+  kv_ = cache->NewSequence();
   RATION_CHECK(kv_ != nullptr);
 }
 

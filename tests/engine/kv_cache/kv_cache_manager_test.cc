@@ -29,14 +29,13 @@ KvCacheSpec SmallSpec() {
 std::vector<KvSlot> Append(KvCacheManager& manager, SequenceKv& sequence, int64_t layer,
                            const std::vector<uint8_t>& experts) {
   std::vector<KvSlot> slots(experts.size());
-  manager.Append(sequence, layer, experts, absl::MakeSpan(slots));
+  manager.Append(sequence, layer, experts, {}, absl::MakeSpan(slots));
   return slots;
 }
 
 TEST(KvCacheManager, GivesSlotsInOrderAndANewPageWhenTheTailIsFull) {
   KvCacheManager manager(SmallSpec(), 20);
-  auto sequence = manager.TryReserve(10);
-  ASSERT_NE(sequence, nullptr);
+  auto sequence = manager.NewSequence();
   const std::vector<KvSlot> slots = Append(manager, *sequence, 1, {1, 0, 1, 1, 2, 0});
   const auto expect = [&](size_t i, int32_t slot, int32_t expert) {
     EXPECT_EQ(slots[i].slot, slot) << i;
@@ -52,7 +51,6 @@ TEST(KvCacheManager, GivesSlotsInOrderAndANewPageWhenTheTailIsFull) {
   EXPECT_NE(slots[0].page, slots[3].page);
   EXPECT_EQ(sequence->pages_held(), 5);  // two at expert 0, two at 1, one at 2
   EXPECT_EQ(manager.used_pages(), 5);
-  EXPECT_EQ(manager.reserved_pages(), 10);
   EXPECT_EQ(sequence->num_tokens(1, 1), 3);
   EXPECT_EQ(sequence->num_tokens(0, 1), 0);
 
@@ -75,8 +73,8 @@ TEST(KvCacheManager, GivesSlotsInOrderAndANewPageWhenTheTailIsFull) {
 TEST(KvCacheManager, CountsTokensAndWaste) {
   const KvCacheSpec spec = SmallSpec();
   KvCacheManager manager(spec, 20);
-  auto a = manager.TryReserve(5);
-  auto b = manager.TryReserve(5);
+  auto a = manager.NewSequence();
+  auto b = manager.NewSequence();
   Append(manager, *a, 0, {0, 2});
   Append(manager, *a, 1, {2, 2});
   Append(manager, *b, 0, {1});
@@ -89,33 +87,17 @@ TEST(KvCacheManager, CountsTokensAndWaste) {
   a.reset();
   EXPECT_EQ(manager.num_token_layers(2), 0);
   EXPECT_EQ(manager.used_pages(), 1);
-  EXPECT_EQ(manager.reserved_bytes(), 5 * 256);
   manager.CheckInvariants();
   b.reset();
   EXPECT_EQ(manager.used_pages(), 0);
   EXPECT_EQ(manager.waste_bytes(), 0);
 }
 
-TEST(KvCacheManager, NeverReservesMoreThanThereIs) {
-  KvCacheManager manager(SmallSpec(), 10);
-  auto a = manager.TryReserve(6);
-  EXPECT_EQ(manager.TryReserve(5), nullptr);
-  EXPECT_EQ(manager.reserved_pages(), 6);
-  auto b = manager.TryReserve(4);
-  EXPECT_NE(b, nullptr);
-  auto nothing = manager.TryReserve(0);
-  EXPECT_NE(nothing, nullptr);
-  EXPECT_EQ(manager.TryReserve(1), nullptr);
-  a.reset();
-  EXPECT_EQ(manager.unreserved_pages(), 6);
-  manager.CheckInvariants();
-}
-
-TEST(KvCacheManagerDeathTest, AnAppendBeyondTheReservationDies) {
-  KvCacheManager manager(SmallSpec(), 10);
-  auto sequence = manager.TryReserve(2);
+TEST(KvCacheManagerDeathTest, AnAppendBeyondThePoolDies) {
+  KvCacheManager manager(SmallSpec(), 2);
+  auto sequence = manager.NewSequence();
   Append(manager, *sequence, 0, {0, 0});
-  EXPECT_DEATH(Append(manager, *sequence, 0, {0}), "reserved_pages_");
+  EXPECT_DEATH(Append(manager, *sequence, 0, {0}), "TryAllocate");
   EXPECT_DEATH(Append(manager, *sequence, 2, {0}), "layer");
   EXPECT_DEATH(Append(manager, *sequence, 0, {3}), "num_experts");
 }
@@ -132,7 +114,7 @@ TEST(KvCacheManager, NoTokenOverwritesAnother) {
 
   struct Live {
     std::unique_ptr<SequenceKv> kv;
-    int64_t reserved = 0;
+    int64_t limit = 0;  // pages
     std::vector<std::vector<uint32_t>> marks;  // [layer * experts + expert][token]
   };
   std::vector<Live> live;
@@ -167,22 +149,16 @@ TEST(KvCacheManager, NoTokenOverwritesAnother) {
   };
   for (int step = 0; step < 4000; ++step) {
     if (random() % 6 == 0 || live.empty()) {
-      const int64_t reserve = 4 + static_cast<int64_t>(random() % 40);
-      auto kv = manager.TryReserve(reserve);
-      ASSERT_EQ(
-          kv != nullptr, reserve <= kPages - [&] {
-            int64_t sum = 0;
-            for (const Live& l : live) sum += l.reserved;
-            return sum;
-          }());
-      if (kv != nullptr) live.push_back({std::move(kv), reserve, std::vector<std::vector<uint32_t>>(6)});
+      const int64_t limit = 4 + static_cast<int64_t>(random() % 40);
+      live.push_back({manager.NewSequence(), limit, std::vector<std::vector<uint32_t>>(6)});
     }
     if (live.empty()) continue;
     Live& sequence = live[random() % live.size()];
     const int64_t layer = static_cast<int64_t>(random() % 2);
     std::vector<uint8_t> experts;
     for (uint32_t i = random() % 5; i > 0; --i) experts.push_back(static_cast<uint8_t>(random() % 3));
-    if (sequence.kv->pages_held() + static_cast<int64_t>(experts.size()) <= sequence.reserved) {
+    const int64_t most = static_cast<int64_t>(experts.size());
+    if (sequence.kv->pages_held() + most <= sequence.limit && most <= manager.free_pages()) {
       const std::vector<KvSlot> slots = Append(manager, *sequence.kv, layer, experts);
       for (const KvSlot& slot : slots) {
         const uint32_t mark = next_mark++;
@@ -204,7 +180,6 @@ TEST(KvCacheManager, NoTokenOverwritesAnother) {
   for (const Live& sequence : live) check(sequence);
   live.clear();
   EXPECT_EQ(manager.used_pages(), 0);
-  EXPECT_EQ(manager.reserved_pages(), 0);
 }
 
 }  // namespace

@@ -49,13 +49,13 @@ TEST(TailWaste, TheFormulaIsWhatTheManagerMeasures) {
   const Ratio ratio = *Ratio::Parse("3:1:6", 3);
   for (int64_t tokens : {1, 9, 100, 777, 1024}) {
     KvCacheManager manager(spec, 16 * 1024);
-    auto sequence = manager.TryReserve(16 * 1024);
+    auto sequence = manager.NewSequence();
     const ExpertCounts counts = NextQuota(ratio, {}, tokens);
     std::vector<uint8_t> experts;
     for (int e = 0; e < 3; ++e) experts.insert(experts.end(), counts.count[e], static_cast<uint8_t>(e));
     std::vector<kernels::KvSlot> slots(tokens);
     for (int64_t layer = 0; layer < spec.num_layers(); ++layer) {
-      manager.Append(*sequence, layer, experts, absl::MakeSpan(slots));
+      manager.Append(*sequence, layer, experts, {}, absl::MakeSpan(slots));
     }
     const Bytes bytes = LayerBytes(spec, counts);
     EXPECT_EQ(static_cast<double>(manager.used_bytes()), bytes.used * 16);

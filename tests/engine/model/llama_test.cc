@@ -98,7 +98,7 @@ TEST_P(LlamaTest, ASequenceIsTheSameAloneAndInAMixedBatch) {
   for (int s = 0; s < kSequences; ++s) {
     sequences[s].prompt = 1 + 13 * s;
     sequences[s].tokens = RandomTokens(sequences[s].prompt + kDecoded, 100 + s);
-    sequences[s].kv = loaded.cache->TryReserve(loaded.serving.spec->WorstCasePages(*loaded.serving.router, 0, 256));
+    sequences[s].kv = loaded.cache->NewSequence();
     ASSERT_NE(sequences[s].kv, nullptr);
     sequences[s].routing = std::make_unique<SequenceRouting>(loaded.serving.config.num_layers);
     sequences[s].routes.resize(loaded.serving.config.num_layers);

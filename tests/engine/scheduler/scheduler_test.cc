@@ -29,18 +29,21 @@ class SchedulerTest : public ::testing::Test {
     spec.num_kv_heads = 1;
     spec.head_dim = 16;
     cache_ = std::make_unique<KvCacheManager>(*KvCacheSpec::Create(spec), num_pages);
-    scheduler_ = *Scheduler::Create(options_, cache_.get());
+    budget_ = std::make_unique<KvBudget>(num_pages);
+    scheduler_ = *Scheduler::Create(options_, cache_.get(), budget_.get());
   }
   SchedulableSequence* Add(int64_t prompt_tokens, int64_t pages = 1) {
     sequences_.push_back(std::make_unique<SchedulableSequence>());
-    sequences_.back()->prompt_tokens = prompt_tokens;
-    sequences_.back()->worst_case_pages = pages;
+    sequences_.back()->prefill_tokens = prompt_tokens;
+    sequences_.back()->reserved_pages = pages;
     EXPECT_TRUE(scheduler_->Enqueue(sequences_.back().get()));
     return sequences_.back().get();
   }
   // One step, with what the engine does after it.
   const SchedulerOutput& Step() {
-    const SchedulerOutput& plan = scheduler_->Schedule();
+    scheduler_->ClearAdmitted();
+    scheduler_->Admit([](const SchedulableSequence&) { return true; });
+    const SchedulerOutput& plan = scheduler_->Plan();
     int64_t tokens = 0;
     for (const ScheduledSequence& scheduled : plan.sequences) {
       EXPECT_EQ(scheduled.prefill, scheduled.sequence->in_prefill());
@@ -55,6 +58,7 @@ class SchedulerTest : public ::testing::Test {
 
   Scheduler::Options options_;
   std::unique_ptr<KvCacheManager> cache_;
+  std::unique_ptr<KvBudget> budget_;
   std::vector<std::unique_ptr<SchedulableSequence>> sequences_;
   std::unique_ptr<Scheduler> scheduler_;
 };
@@ -128,20 +132,20 @@ TEST_F(SchedulerTest, PausedSequencesKeepTheirPagesAndGetNoTokens) {
   EXPECT_EQ(Step().sequences.size(), 2u);
 }
 
-TEST_F(SchedulerTest, AdmissionReservesTheWorstCaseAndWaitsForIt) {
+TEST_F(SchedulerTest, AdmissionTakesTheReservationAndWaitsForIt) {
   Start(/*num_pages=*/10);
   SchedulableSequence* a = Add(5, 6);
   SchedulableSequence* b = Add(5, 5);
   Step();
   EXPECT_EQ(a->place, Place::kRunning);
-  EXPECT_EQ(a->kv->reserved_pages(), 6);
+  EXPECT_EQ(a->reservation->pages(), 6);
   EXPECT_EQ(b->place, Place::kWaiting);
-  EXPECT_EQ(cache_->reserved_pages(), 6);
+  EXPECT_EQ(budget_->reserved_pages(), 6);
   Step();
   EXPECT_EQ(b->place, Place::kWaiting);
   scheduler_->Remove(a);
   EXPECT_EQ(a->kv, nullptr);
-  EXPECT_EQ(cache_->reserved_pages(), 0);
+  EXPECT_EQ(budget_->reserved_pages(), 0);
   const SchedulerOutput& plan = Step();
   ASSERT_EQ(plan.admitted.size(), 1u);
   EXPECT_EQ(plan.admitted[0], b);
@@ -180,6 +184,44 @@ TEST_F(SchedulerTest, RemovingWhatNothingMayPassLetsTheRestIn) {
   EXPECT_EQ(small->place, Place::kRunning);
 }
 
+TEST_F(SchedulerTest, APreemptedSequenceGoesBackToItsPlaceAndStartsAnew) {
+  Start(/*num_pages=*/10);
+  SchedulableSequence* a = Add(5, 6);
+  SchedulableSequence* b = Add(5, 4);
+  SchedulableSequence* c = Add(5, 4);
+  Step();
+  Step();
+  EXPECT_EQ(b->computed_tokens, 6);
+  b->prefill_tokens = 7;  // its prompt and the two tokens it chose
+  scheduler_->Preempt(b);
+  EXPECT_EQ(b->place, Place::kWaiting);
+  EXPECT_EQ(b->kv, nullptr);
+  EXPECT_EQ(budget_->reserved_pages(), 6);
+  EXPECT_EQ(scheduler_->queue().waiting_tokens(), 7 + 5);
+  const SchedulerOutput& plan = Step();
+  ASSERT_EQ(plan.admitted.size(), 1u);  // before c, which came later
+  EXPECT_EQ(plan.admitted[0], b);
+  EXPECT_EQ(plan.sequences.back().num_tokens, 7);
+  EXPECT_TRUE(plan.sequences.back().prefill);
+  EXPECT_EQ(c->place, Place::kWaiting);
+  EXPECT_EQ(a->place, Place::kRunning);
+}
+
+TEST_F(SchedulerTest, WhatTheCallerDoesNotLetInWaits) {
+  Start();
+  SchedulableSequence* a = Add(5);
+  SchedulableSequence* b = Add(7);
+  scheduler_->Admit([](const SchedulableSequence& sequence) { return sequence.prefill_tokens > 5; });
+  EXPECT_EQ(a->place, Place::kWaiting);
+  EXPECT_EQ(b->place, Place::kRunning);
+  // Nothing changed: it does not ask again until told to.
+  scheduler_->Admit([](const SchedulableSequence&) { return true; });
+  EXPECT_EQ(a->place, Place::kWaiting);
+  scheduler_->ReconsiderAdmission();
+  scheduler_->Admit([](const SchedulableSequence&) { return true; });
+  EXPECT_EQ(a->place, Place::kRunning);
+}
+
 TEST_F(SchedulerTest, NoMoreThanMaxRunningRun) {
   Start();
   for (int i = 0; i < 12; ++i) Add(1);
@@ -205,11 +247,11 @@ TEST_F(SchedulerTest, RemoveIsHarmlessForASequenceThatIsNowhere) {
 TEST_F(SchedulerTest, OptionsOutOfRangeAreRefused) {
   Start();
   options_.max_batched_tokens = 23;
-  EXPECT_EQ(Scheduler::Create(options_, cache_.get()).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Scheduler::Create(options_, cache_.get(), budget_.get()).status().code(), absl::StatusCode::kInvalidArgument);
   options_.max_batched_tokens = 24;
-  EXPECT_TRUE(Scheduler::Create(options_, cache_.get()).ok());
+  EXPECT_TRUE(Scheduler::Create(options_, cache_.get(), budget_.get()).ok());
   options_.routing_window = 0;
-  EXPECT_EQ(Scheduler::Create(options_, cache_.get()).status().message(), "routing_window: must be at least 1, not 0");
+  EXPECT_EQ(Scheduler::Create(options_, cache_.get(), budget_.get()).status().message(), "routing_window: must be at least 1, not 0");
 }
 
 TEST_F(SchedulerTest, RandomLoadIsServedToTheEnd) {
@@ -228,7 +270,7 @@ TEST_F(SchedulerTest, RandomLoadIsServedToTheEnd) {
     ASSERT_LT(steps_without_progress, 1) << "something waits though nothing runs";
     for (size_t i = 0; i < live.size();) {
       // Everyone generates 1 to 20 tokens; a few are cancelled, also while waiting.
-      const bool done = live[i]->computed_tokens >= live[i]->prompt_tokens + 20 || random() % 2000 == 0 ||
+      const bool done = live[i]->computed_tokens >= live[i]->prefill_tokens + 20 || random() % 2000 == 0 ||
                         (!live[i]->in_prefill() && random() % 20 == 0);
       if (done) {
         scheduler_->Remove(live[i]);
@@ -240,7 +282,7 @@ TEST_F(SchedulerTest, RandomLoadIsServedToTheEnd) {
     if (started == 500 && live.empty()) break;
   }
   EXPECT_TRUE(live.empty());
-  EXPECT_EQ(cache_->reserved_pages(), 0);
+  EXPECT_EQ(budget_->reserved_pages(), 0);
 }
 
 }  // namespace
