@@ -23,7 +23,7 @@ namespace ration {
 
 struct GovernorGains {
   double rise_per_second = 0.25;    // > 0; KV fraction gained in a second at most
-  double dead_band = 1.0 / 32;      // >= 0; kept between what would fit and what a rise takes
+  double dead_band = 1.0 / 16;      // >= 0; kept between what would fit and what a rise takes
   double quantum = 1.0 / 64;        // (0, 1]; fractions between floor and ceiling are multiples of it
   double headroom = 0.02;           // [0, 0.5]; share of the budget kept free
 };

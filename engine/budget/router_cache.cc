@@ -8,18 +8,6 @@
 #include "engine/base/status_macros.h"
 
 namespace ration {
-namespace {
-
-DecodeRouter::Options RouterOptions(const RouterCache::Options& options, const Ratio& ratio, DecodeRule rule) {
-  DecodeRouter::Options router;
-  router.num_layers = options.num_layers;
-  router.ratio = ratio;
-  router.rule = rule;
-  router.calibration = options.calibration;
-  return router;
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<RouterCache>> RouterCache::Create(const Options& options) {
   if (options.num_experts < 1 || options.num_experts > kMaxExperts || options.capacity < 1) {
@@ -27,23 +15,26 @@ absl::StatusOr<std::unique_ptr<RouterCache>> RouterCache::Create(const Options& 
                                                    "] and capacity >= 1, not ", options.num_experts, " and ",
                                                    options.capacity));
   }
-  // Whether the calibration is sound does not depend on the ratio.
-  RATION_RETURN_IF_ERROR(
-      DecodeRouter::Create(RouterOptions(options, Ratio::AllTo(0, options.num_experts), options.rule)).status());
-  return absl::WrapUnique(new RouterCache(options));
+  RATION_ASSIGN_OR_RETURN(SortedCalibration calibration,
+                          SortedCalibration::Create(options.num_layers, options.num_experts, options.calibration));
+  return absl::WrapUnique(new RouterCache(options, std::move(calibration)));
 }
 
+RouterCache::RouterCache(const Options& options, SortedCalibration calibration)
+    : num_experts_(options.num_experts),
+      rule_(options.rule),
+      capacity_(options.capacity),
+      calibration_(std::move(calibration)) {}
+
 std::shared_ptr<const DecodeRouter> RouterCache::Find(const Ratio& ratio, DecodeRule rule) {
-  RATION_CHECK(ratio.num_experts() == options_.num_experts);
+  RATION_CHECK(ratio.num_experts() == num_experts_);
   for (auto it = routers_.begin(); it != routers_.end(); ++it) {
     if ((*it)->rule() != rule || (*it)->ratio() != ratio) continue;
     routers_.splice(routers_.begin(), routers_, it);
     return routers_.front();
   }
-  absl::StatusOr<std::unique_ptr<const DecodeRouter>> made = DecodeRouter::Create(RouterOptions(options_, ratio, rule));
-  RATION_CHECK(made.ok());
-  routers_.push_front(*std::move(made));
-  if (size() > options_.capacity) routers_.pop_back();
+  routers_.push_front(DecodeRouter::Create(ratio, rule, calibration_));
+  if (size() > capacity_) routers_.pop_back();
   return routers_.front();
 }
 

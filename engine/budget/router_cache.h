@@ -25,21 +25,24 @@ class RouterCache {
     std::vector<std::vector<float>> calibration;
     int64_t capacity = 128;  // routers kept, the most recently used; >= 1
   };
-  // InvalidArgument as DecodeRouter::Create.
+  // InvalidArgument as SortedCalibration::Create.
   static absl::StatusOr<std::unique_ptr<RouterCache>> Create(const Options& options);
 
   // The router of a ratio by the options' rule, or by thresholds whatever the rule. REQUIRES: ratio.num_experts() == num_experts().
-  std::shared_ptr<const DecodeRouter> Get(const Ratio& ratio) { return Find(ratio, options_.rule); }
+  std::shared_ptr<const DecodeRouter> Get(const Ratio& ratio) { return Find(ratio, rule_); }
   std::shared_ptr<const DecodeRouter> GetThreshold(const Ratio& ratio) { return Find(ratio, DecodeRule::kThreshold); }
 
-  int num_experts() const { return options_.num_experts; }
+  int num_experts() const { return num_experts_; }
   int64_t size() const { return static_cast<int64_t>(routers_.size()); }
 
  private:
-  explicit RouterCache(const Options& options) : options_(options) {}
+  RouterCache(const Options& options, SortedCalibration calibration);
   std::shared_ptr<const DecodeRouter> Find(const Ratio& ratio, DecodeRule rule);
 
-  const Options options_;
+  const int num_experts_;
+  const DecodeRule rule_;
+  const int64_t capacity_;
+  const SortedCalibration calibration_;
   std::list<std::shared_ptr<const DecodeRouter>> routers_;  // most recently used first
 };
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
 
 namespace ration {
 namespace {
@@ -30,36 +30,78 @@ float Threshold(const std::vector<float>& table, double share) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<const DecodeRouter>> DecodeRouter::Create(const Options& options) {
-  const int num_experts = options.ratio.num_experts();
-  if (options.num_layers <= 0) return absl::InvalidArgumentError(absl::StrCat("num_layers ", options.num_layers, " must be > 0"));
-  if (!options.calibration.empty() && static_cast<int>(options.calibration.size()) != options.num_layers) {
-    return absl::InvalidArgumentError(absl::StrCat("router calibration has ", options.calibration.size(), " layers, the model ",
-                                                   options.num_layers));
+absl::StatusOr<SortedCalibration> SortedCalibration::Create(int num_layers, int num_experts,
+                                                            absl::Span<const std::vector<float>> samples) {
+  if (num_layers <= 0) return absl::InvalidArgumentError(absl::StrCat("num_layers ", num_layers, " must be > 0"));
+  if (!samples.empty() && static_cast<int>(samples.size()) != num_layers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("router calibration has ", samples.size(), " layers, the model ", num_layers));
   }
-  auto router = absl::WrapUnique(new DecodeRouter);
-  router->ratio_ = options.ratio;
-  router->rule_ = options.rule;
-  int64_t prefix = 0;
-  for (int e = 0; e < num_experts; ++e) router->prefix_ppm_[e] = prefix += options.ratio.ppm(e);
-
-  router->tables_.resize(options.num_layers, std::vector<std::vector<float>>(num_experts));
-  for (size_t layer = 0; layer < options.calibration.size(); ++layer) {
-    const std::vector<float>& sample = options.calibration[layer];
+  SortedCalibration calibration;
+  calibration.num_layers_ = num_layers;
+  calibration.num_experts_ = num_experts;
+  calibration.num_tokens_.resize(num_layers, 0);
+  calibration.sorted_.resize(num_layers, std::vector<std::vector<Sample>>(num_experts));
+  for (size_t layer = 0; layer < samples.size(); ++layer) {
+    const std::vector<float>& sample = samples[layer];
     if (sample.size() % num_experts != 0 ||
         !std::all_of(sample.begin(), sample.end(), [](float s) { return std::isfinite(s); })) {
       return absl::InvalidArgumentError(
           absl::StrCat("router calibration of layer ", layer, " must be finite scores, ", num_experts, " a token"));
     }
     const int64_t tokens = static_cast<int64_t>(sample.size()) / num_experts;
-    std::vector<uint8_t> experts(tokens);
-    ProgressiveTopK(sample, num_experts, NextQuota(options.ratio, {}, tokens), absl::MakeSpan(experts));
+    calibration.num_tokens_[layer] = tokens;
+    for (int e = 0; e < num_experts; ++e) {
+      std::vector<Sample>& sorted = calibration.sorted_[layer][e];
+      sorted.reserve(tokens);
+      for (int64_t t = 0; t < tokens; ++t) sorted.push_back({sample[t * num_experts + e], static_cast<int32_t>(t)});
+      std::sort(sorted.begin(), sorted.end(), [](const Sample& a, const Sample& b) {
+        return a.score != b.score ? a.score > b.score : a.token < b.token;
+      });
+    }
+  }
+  return calibration;
+}
+
+absl::StatusOr<std::unique_ptr<const DecodeRouter>> DecodeRouter::Create(const Options& options) {
+  absl::StatusOr<SortedCalibration> calibration =
+      SortedCalibration::Create(options.num_layers, options.ratio.num_experts(), options.calibration);
+  if (!calibration.ok()) return calibration.status();
+  return Create(options.ratio, options.rule, *calibration);
+}
+
+std::unique_ptr<const DecodeRouter> DecodeRouter::Create(const Ratio& ratio, DecodeRule rule,
+                                                         const SortedCalibration& calibration) {
+  const int num_experts = ratio.num_experts();
+  RATION_CHECK(num_experts == calibration.num_experts());
+  auto router = absl::WrapUnique(new DecodeRouter);
+  router->ratio_ = ratio;
+  router->rule_ = rule;
+  int64_t prefix = 0;
+  for (int e = 0; e < num_experts; ++e) router->prefix_ppm_[e] = prefix += ratio.ppm(e);
+
+  router->tables_.resize(calibration.num_layers(), std::vector<std::vector<float>>(num_experts));
+  ExpertCounts quota;
+  std::vector<uint8_t> taken;
+  for (int layer = 0; layer < calibration.num_layers(); ++layer) {
+    const int64_t tokens = calibration.num_tokens_[layer];
+    if (tokens != quota.total) quota = NextQuota(ratio, {}, tokens);
+    // Progressive top-k: expert e takes the best of those that the earlier experts left.
+    taken.assign(tokens, 0);
+    int64_t left = tokens;
     for (int e = 0; e < num_experts; ++e) {
       std::vector<float>& table = router->tables_[layer][e];
-      for (int64_t t = 0; t < tokens; ++t) {
-        if (experts[t] >= e) table.push_back(sample[t * num_experts + e]);
+      table.reserve(left);
+      int64_t quota_left = quota.count[e];
+      for (const SortedCalibration::Sample& sample : calibration.sorted_[layer][e]) {
+        if (taken[sample.token]) continue;
+        table.push_back(sample.score);
+        if (quota_left > 0) {
+          taken[sample.token] = 1;
+          --quota_left;
+        }
       }
-      std::sort(table.begin(), table.end(), std::greater<float>());
+      left -= quota.count[e];
     }
   }
   return std::unique_ptr<const DecodeRouter>(std::move(router));

@@ -26,6 +26,30 @@ enum class DecodeRule {
   kArgmax,     // the paper's rule; tracks whatever the training gave
 };
 
+// Score vectors of held-out tokens, sorted once, so that a router for one more ratio costs O(samples). Immutable; thread-safe.
+class SortedCalibration {
+ public:
+  // Per layer, [num_samples, num_experts] row-major; a layer's may be empty, and so may be the whole. InvalidArgument if a table is not
+  // whole rows of finite scores, or the layers do not match.
+  static absl::StatusOr<SortedCalibration> Create(int num_layers, int num_experts, absl::Span<const std::vector<float>> samples);
+
+  int num_layers() const { return num_layers_; }
+  int num_experts() const { return num_experts_; }
+
+ private:
+  friend class DecodeRouter;
+  struct Sample {
+    float score;
+    int32_t token;
+  };
+  SortedCalibration() = default;
+
+  int num_layers_ = 0;
+  int num_experts_ = 0;
+  std::vector<int64_t> num_tokens_;                       // [layer]
+  std::vector<std::vector<std::vector<Sample>>> sorted_;  // [layer][expert]: descending, ties to the lower token
+};
+
 class DecodeRouter {
  public:
   // Tokens that experts 0..j together may hold above or below their share. A middle expert's count is the difference of two such
@@ -43,6 +67,8 @@ class DecodeRouter {
   };
   // InvalidArgument if a calibration table is not whole rows of finite scores, or the layers do not match.
   static absl::StatusOr<std::unique_ptr<const DecodeRouter>> Create(const Options& options);
+  // The same from a calibration that is sorted already. REQUIRES: as many experts.
+  static std::unique_ptr<const DecodeRouter> Create(const Ratio& ratio, DecodeRule rule, const SortedCalibration& calibration);
 
   // The expert of the next token. scores: [num_experts]; so_far: this sequence's counts in this layer.
   int Route(int layer, absl::Span<const float> scores, const ExpertCounts& so_far) const;

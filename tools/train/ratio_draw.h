@@ -7,27 +7,10 @@
 #include <random>
 #include <vector>
 
-#include "absl/status/statusor.h"
-#include "absl/types/span.h"
+#include "engine/budget/ratio_ladder.h"
 #include "engine/router/expert_spec.h"
 
 namespace ration {
-
-// Ratios by KV fraction, interpolated linearly between knots.
-class TrainingLadder {
- public:
-  // knots: at least one; sorted by KV fraction here. InvalidArgument if two have the same fraction.
-  static absl::StatusOr<TrainingLadder> Create(const ExpertSpec& spec, std::vector<Ratio> knots);
-
-  double lowest() const { return fractions_.front(); }
-  double highest() const { return fractions_.back(); }
-  // The ratio of this KV fraction, clamped to [lowest, highest].
-  Ratio At(double fraction) const;
-
- private:
-  std::vector<double> fractions_;  // ascending
-  std::vector<Ratio> knots_;
-};
 
 struct RatioDrawOptions {
   double full_share = 0.25;   // of sequences at the ladder's top
@@ -38,7 +21,7 @@ struct RatioDrawOptions {
 
 // One ratio for each of `count` sequences. The draw is stratified: a batch covers the range evenly and the order is
 // shuffled, which takes noise out of the gradient.
-std::vector<Ratio> DrawRatios(const TrainingLadder& ladder, const RatioDrawOptions& options, int64_t count,
+std::vector<Ratio> DrawRatios(const RatioLadder& ladder, const RatioDrawOptions& options, int64_t count,
                               std::mt19937_64& random);
 
 }  // namespace ration

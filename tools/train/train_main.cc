@@ -23,6 +23,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/status_macros.h"
+#include "engine/budget/ratio_ladder.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "engine/weights/checkpoint.h"
 #include "tools/eval/perplexity.h"
@@ -186,7 +187,7 @@ absl::Status Train() {
   const bool elastic = absl::GetFlag(FLAGS_ratio).empty();
   RATION_ASSIGN_OR_RETURN(const std::vector<Ratio> knots,
                           ParseRatios(elastic ? absl::GetFlag(FLAGS_ladder) : absl::GetFlag(FLAGS_ratio), num_experts));
-  RATION_ASSIGN_OR_RETURN(TrainingLadder ladder, TrainingLadder::Create(mixsga.experts, knots));
+  RATION_ASSIGN_OR_RETURN(RatioLadder ladder, RatioLadder::Create(mixsga.experts, knots));
   mixsga.elastic = elastic;
   mixsga.ladder.clear();
   if (elastic) {

@@ -25,7 +25,7 @@ struct Trainer::Optimizer {
   std::vector<double> peaks;  // one a group
 };
 
-Trainer::Trainer(LlamaWeights student, LlamaWeights teacher, TrainingLadder ladder, at::Tensor stream,
+Trainer::Trainer(LlamaWeights student, LlamaWeights teacher, RatioLadder ladder, at::Tensor stream,
                  const Options& options)
     : student_(std::move(student)),
       teacher_(std::move(teacher)),

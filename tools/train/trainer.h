@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "engine/budget/ratio_ladder.h"
 #include "engine/router/expert_spec.h"
 #include "tools/train/llama_forward.h"
 #include "tools/train/llama_weights.h"
@@ -46,7 +47,7 @@ class Trainer {
 
   // `student` must have routers; its tensors are trained in place. `teacher` (a plain model, or the student's start)
   // gives the distillation targets at full KV; with distill 0 it is not run.
-  Trainer(LlamaWeights student, LlamaWeights teacher, TrainingLadder ladder, at::Tensor stream, const Options& options);
+  Trainer(LlamaWeights student, LlamaWeights teacher, RatioLadder ladder, at::Tensor stream, const Options& options);
   ~Trainer();
 
   // progress in [0, 1): how much of the run is over, for the schedule.
@@ -62,7 +63,7 @@ class Trainer {
 
   LlamaWeights student_;
   const LlamaWeights teacher_;
-  const TrainingLadder ladder_;
+  const RatioLadder ladder_;
   const Options options_;
   TokenBatches batches_;
   std::mt19937_64 random_;

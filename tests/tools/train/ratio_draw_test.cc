@@ -3,6 +3,7 @@
 #include <random>
 #include <vector>
 
+#include "engine/budget/ratio_ladder.h"
 #include "gtest/gtest.h"
 
 namespace ration {
@@ -10,25 +11,7 @@ namespace {
 
 ExpertSpec Spec() { return *ExpertSpec::Create({1, 2, 4}, 4); }
 Ratio R(const char* text) { return *Ratio::Parse(text, 3); }
-TrainingLadder Ladder() { return *TrainingLadder::Create(Spec(), {R("0:0:1"), R("1:0:0"), R("3:1:6")}); }
-
-TEST(TrainingLadder, GivesKnotsAndTheFractionAskedForBetweenThem) {
-  const TrainingLadder ladder = Ladder();
-  EXPECT_EQ(ladder.At(1), R("1:0:0"));
-  EXPECT_EQ(ladder.At(0.5), R("3:1:6"));
-  EXPECT_EQ(ladder.At(0.25), R("0:0:1"));
-  EXPECT_EQ(ladder.At(0.1), R("0:0:1"));
-  EXPECT_EQ(ladder.At(0.75), R("0.65:0.05:0.3"));
-  for (double fraction = 0.25; fraction <= 1; fraction += 0.05) {
-    EXPECT_NEAR(ladder.At(fraction).KvFraction(Spec()), fraction, 1e-5);
-  }
-}
-
-TEST(TrainingLadder, RefusesTwoKnotsOfOneFraction) {
-  EXPECT_FALSE(TrainingLadder::Create(Spec(), {R("0:1:0"), R("3:1:6")}).ok());
-  EXPECT_FALSE(TrainingLadder::Create(Spec(), {}).ok());
-  EXPECT_FALSE(TrainingLadder::Create(Spec(), {Ratio()}).ok());
-}
+RatioLadder Ladder() { return *RatioLadder::Create(Spec(), {R("0:0:1"), R("1:0:0"), R("3:1:6")}); }
 
 TEST(DrawRatios, GivesEachKindItsShareAndCoversTheRange) {
   RatioDrawOptions options;
@@ -55,7 +38,7 @@ TEST(DrawRatios, GivesEachKindItsShareAndCoversTheRange) {
 
 TEST(DrawRatios, OneKnotGivesThatRatioOnly) {
   std::mt19937_64 random(1);
-  const TrainingLadder ladder = *TrainingLadder::Create(Spec(), {R("3:1:6")});
+  const RatioLadder ladder = *RatioLadder::Create(Spec(), {R("3:1:6")});
   for (const Ratio& ratio : DrawRatios(ladder, {}, 9, random)) EXPECT_EQ(ratio, R("3:1:6"));
 }
 

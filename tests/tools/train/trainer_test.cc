@@ -6,6 +6,7 @@
 
 #include <torch/torch.h>
 
+#include "engine/budget/ratio_ladder.h"
 #include "engine/weights/checkpoint.h"
 #include "gtest/gtest.h"
 #include "tests/testing/tiny_checkpoint.h"
@@ -34,10 +35,10 @@ Trainer::Options TinyOptions() {
   return options;
 }
 
-TrainingLadder Ladder(const LlamaWeights& weights, std::vector<const char*> knots) {
+RatioLadder Ladder(const LlamaWeights& weights, std::vector<const char*> knots) {
   std::vector<Ratio> ratios;
   for (const char* knot : knots) ratios.push_back(*Ratio::Parse(knot, 3));
-  return *TrainingLadder::Create(weights.config.mixsga->experts, ratios);
+  return *RatioLadder::Create(weights.config.mixsga->experts, ratios);
 }
 
 TEST(Trainer, LossFallsWithinAFewSteps) {
