@@ -161,15 +161,19 @@ const SchedulerOutput& EngineCore::PlanWithRoom(absl::Time now) {
     // While a smaller budget is steered to, the pages in use must not become more.
     const int64_t limit =
         pending_.has_value() ? std::max(pending_->num_pages, cache_.used_pages()) : cache_.num_pages();
-    int64_t needed = PagesForPlan(plan, /*precise=*/false);
-    if (cache_.used_pages() + needed <= limit) return plan;
-    needed = PagesForPlan(plan, /*precise=*/true);
+    if (cache_.used_pages() + PagesForPlan(plan, /*precise=*/false) <= limit) return plan;
+    int64_t needed = PagesForPlan(plan, /*precise=*/true);
     if (cache_.used_pages() + needed <= limit) return plan;
     if (options_.budget_policy == BudgetPolicy::kGovernor) {
-      // A little more than needed as long as it costs no more than the governor would take anyway.
-      const int64_t used = limit - needed;
-      if (RegroupTo(used - budget_.headroom_pages(), /*to_floor=*/false, absl::InfiniteDuration())) return plan;
-      if (RegroupTo(used, /*to_floor=*/true, absl::InfiniteDuration())) return plan;
+      // To the ratio in force a little more than needed, which the governor would take soon anyway; to the floors no more than that.
+      for (const bool to_floor : {false, true}) {
+        const int64_t spare = to_floor ? 0 : budget_.headroom_pages();
+        while (RegroupTo(limit - needed - spare, to_floor, absl::InfiniteDuration())) {
+          // A page regrouped may have been the tail that this step's tokens were to go into.
+          needed = PagesForPlan(plan, /*precise=*/true);
+          if (cache_.used_pages() + needed <= limit) return plan;
+        }
+      }
       // Everything that runs is at its floor. If this step's tokens go there too, they have room by what was reserved.
       AssignRouters(plan, /*at_floor=*/true);
       if (budget_.covered()) return plan;
