@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "engine/router/routing.h"
 
 namespace ration {
 namespace {
@@ -29,26 +30,28 @@ RouterCache::Options SixteenLayers() {
 
 Ratio WithFirst(int percent) { return *Ratio::FromWeights({percent / 100.0, 0.1, 0.9 - percent / 100.0}); }
 
-TEST(RouterCache, GivesTheRoutersThatCalibrationGives) {
+// The middle expert's threshold, found from progressive top-k itself: a quantile of its scores among the tokens that the first left.
+TEST(RouterCache, ThresholdsAreThoseOfProgressiveTopK) {
   const RouterCache::Options options = SixteenLayers();
   const auto cache = *RouterCache::Create(options);
-  DecodeRouter::Options direct;
-  direct.num_layers = options.num_layers;
-  direct.calibration = options.calibration;
-  std::mt19937_64 random(2);
-  std::uniform_real_distribution<float> score(0, 1);
-  for (int percent = 0; percent <= 90; percent += 10) {
-    direct.ratio = WithFirst(percent);
-    const auto expected = *DecodeRouter::Create(direct);
-    const auto router = cache->Get(direct.ratio);
-    EXPECT_EQ(router->ratio(), direct.ratio);
-    ExpertCounts counts;
-    for (int token = 0; token < 300; ++token) {
-      const std::vector<float> scores = {score(random), score(random), score(random)};
-      const int layer = token % options.num_layers;
-      const int expert = expected->Route(layer, scores, counts);
-      ASSERT_EQ(router->Route(layer, scores, counts), expert);
-      counts.Add(expert);
+  for (int percent = 10; percent <= 80; percent += 10) {
+    const Ratio ratio = WithFirst(percent);
+    const auto router = cache->Get(ratio);
+    EXPECT_EQ(router->ratio(), ratio);
+    for (int layer = 0; layer < options.num_layers; ++layer) {
+      const std::vector<float>& samples = options.calibration[layer];
+      std::vector<uint8_t> experts(512);
+      ProgressiveTopK(samples, 3, NextQuota(ratio, {}, 512), absl::MakeSpan(experts));
+      std::vector<float> left;
+      for (int t = 0; t < 512; ++t) {
+        if (experts[t] >= 1) left.push_back(samples[3 * t + 1]);
+      }
+      std::sort(left.rbegin(), left.rend());
+      // A sequence's first token: the share of what is left, and a little for the token owed.
+      const double wanted = ratio.share(1) / (1 - ratio.share(0)) + (ratio.share(0) + ratio.share(1)) / 32;
+      const size_t index = static_cast<size_t>(wanted * static_cast<double>(left.size()) - 0.5);
+      EXPECT_EQ(router->Route(layer, std::vector<float>{-1, left[index] + 1e-6f, 0}, {}), 1);
+      EXPECT_EQ(router->Route(layer, std::vector<float>{-1, left[index + 1] - 1e-6f, 0}, {}), 2);
     }
   }
 }
