@@ -20,6 +20,9 @@ struct RowKernels {
   // The sum of a[i] * b[i], in one fixed order.
   float (*dot)(const float* a, const float* b, int64_t dim);
   void (*cast_to_bf16)(const float* in, uint16_t* out, int64_t count);
+  // out[i] = the mean over k < rows of in[k * stride + i], summed in float32 in ascending k and rounded once.
+  void (*mean_f32)(const float* in, int64_t stride, int64_t rows, int64_t count, float* out);
+  void (*mean_bf16)(const uint16_t* in, int64_t stride, int64_t rows, int64_t count, uint16_t* out);
 };
 
 // Tables of the levels; nullptr where the compiler has no such instruction set.

@@ -104,7 +104,25 @@ struct Rows {
     ForVectors(count, [&](int64_t i, int n) { Simd::StoreBF16N(out + i, Load(in + i, n), n); });
   }
 
-  static RowKernels Make() { return {RmsNorm, Rope, SiluMul, Dot, CastToBF16}; }
+  static void MeanF32(const float* in, int64_t stride, int64_t rows, int64_t count, float* out) {
+    const Vec divisor = Simd::Set1(static_cast<float>(rows));
+    ForVectors(count, [&](int64_t i, int n) {
+      Vec sum = Load(in + i, n);
+      for (int64_t k = 1; k < rows; ++k) sum = sum + Load(in + k * stride + i, n);
+      Store(out + i, sum / divisor, n);
+    });
+  }
+
+  static void MeanBF16(const uint16_t* in, int64_t stride, int64_t rows, int64_t count, uint16_t* out) {
+    const Vec divisor = Simd::Set1(static_cast<float>(rows));
+    ForVectors(count, [&](int64_t i, int n) {
+      Vec sum = Simd::LoadBF16N(in + i, n);
+      for (int64_t k = 1; k < rows; ++k) sum = sum + Simd::LoadBF16N(in + k * stride + i, n);
+      Simd::StoreBF16N(out + i, sum / divisor, n);
+    });
+  }
+
+  static RowKernels Make() { return {RmsNorm, Rope, SiluMul, Dot, CastToBF16, MeanF32, MeanBF16}; }
 };
 
 }  // namespace
