@@ -17,6 +17,7 @@ absl::Status NotA(absl::string_view kind, absl::string_view text) {
 }
 
 bool ParseNumber(absl::string_view text, float* value) { return absl::SimpleAtof(text, value); }
+bool ParseNumber(absl::string_view text, double* value) { return absl::SimpleAtod(text, value); }
 template <typename Integer>
 bool ParseNumber(absl::string_view text, Integer* value) {
   return absl::SimpleAtoi(text, value);
@@ -71,6 +72,10 @@ void FlagSet::Add(std::string name, std::string placeholder, std::optional<std::
 }
 
 void FlagSet::Add(std::string name, std::string placeholder, std::optional<float>* value, std::string help) {
+  Declare(std::move(name), std::move(placeholder), std::move(help), NumberSetter(value, "a number"));
+}
+
+void FlagSet::Add(std::string name, std::string placeholder, std::optional<double>* value, std::string help) {
   Declare(std::move(name), std::move(placeholder), std::move(help), NumberSetter(value, "a number"));
 }
 

@@ -29,6 +29,7 @@ class FlagSet {
   void Add(std::string name, std::string placeholder, std::string* value, std::string help);
   void Add(std::string name, std::string placeholder, std::optional<std::string>* value, std::string help);
   void Add(std::string name, std::string placeholder, std::optional<float>* value, std::string help);
+  void Add(std::string name, std::string placeholder, std::optional<double>* value, std::string help);
   void Add(std::string name, std::string placeholder, std::optional<int32_t>* value, std::string help);
   void Add(std::string name, std::string placeholder, std::optional<int64_t>* value, std::string help);
   void Add(std::string name, std::string placeholder, std::optional<uint64_t>* value, std::string help);

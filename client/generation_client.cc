@@ -61,12 +61,16 @@ class GenerationClient::Call {
   Cancellation* const cancellation_;
 };
 
-std::unique_ptr<GenerationClient> GenerationClient::Create(const std::string& target) {
+std::shared_ptr<grpc::Channel> CreateChannelTo(const std::string& target, bool own_connection) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);  // the whole of a long generation may come in one message
   if (IsLoopback(target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return std::make_unique<GenerationClient>(
-      grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments));
+  if (own_connection) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+}
+
+std::unique_ptr<GenerationClient> GenerationClient::Create(const std::string& target) {
+  return std::make_unique<GenerationClient>(CreateChannelTo(target));
 }
 
 GenerationClient::GenerationClient(std::shared_ptr<grpc::Channel> channel)

@@ -41,6 +41,9 @@ class Cancellation {
   grpc::ClientContext* context_ = nullptr;  // of the call in progress
 };
 
+// A channel to `target`, HOST:PORT. Channels to one target share a connection unless `own_connection`.
+std::shared_ptr<grpc::Channel> CreateChannelTo(const std::string& target, bool own_connection = false);
+
 class GenerationClient {
  public:
   // Talks to `target`, HOST:PORT. Does not wait for the server: calls fail with Unavailable as long as it cannot be reached.

@@ -1,0 +1,18 @@
+// Reads a file given by the user, up to a size.
+// Layer: client/bench. Stateless; thread-safe.
+#ifndef RATION_CLIENT_BENCH_INPUT_FILE_H_
+#define RATION_CLIENT_BENCH_INPUT_FILE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace ration {
+
+// The whole content. The operating system's error with the path, or InvalidArgument if there are more than `max_bytes`.
+absl::StatusOr<std::string> ReadInputFile(const std::string& path, int64_t max_bytes);
+
+}  // namespace ration
+
+#endif  // RATION_CLIENT_BENCH_INPUT_FILE_H_
