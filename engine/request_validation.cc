@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kMaxRequestIdBytes = 128;
 constexpr size_t kMaxStopStrings = 16;
 constexpr int32_t kMaxTopLogprobs = 20;
+constexpr int32_t kMaxPriority = 100;
 
 absl::Status Invalid(absl::string_view field, absl::string_view rule, const absl::AlphaNum& value) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": must be ", rule, ", not ", value));
@@ -99,6 +100,16 @@ absl::Status ValidateRequest(const GenerationRequest& request, const ModelInfo& 
   if (request.response.top_logprobs.has_value() &&
       (*request.response.top_logprobs < 0 || *request.response.top_logprobs > kMaxTopLogprobs)) {
     return Invalid("response.top_logprobs", absl::StrCat("in [0, ", kMaxTopLogprobs, "]"), *request.response.top_logprobs);
+  }
+  if (request.priority < -kMaxPriority || request.priority > kMaxPriority) {
+    return Invalid("priority", absl::StrCat("in [", -kMaxPriority, ", ", kMaxPriority, "]"), request.priority);
+  }
+  if (request.kv_floor.has_value()) {
+    const int largest = model.experts.group_size(model.experts.num_experts() - 1);
+    // 0.333333 means 1/3.
+    if (!(*request.kv_floor >= 1.0 / largest - 1e-6 && *request.kv_floor <= 1)) {
+      return Invalid("kv_floor", absl::StrCat("in [1/", largest, ", 1], the cheapest expert to full KV"), *request.kv_floor);
+    }
   }
   return absl::OkStatus();
 }

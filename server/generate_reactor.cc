@@ -29,18 +29,23 @@ absl::Status GenerateCall::Submit(const grpc::ByteBuffer& bytes) {
   v1::GenerateRequest request;
   RATION_RETURN_IF_ERROR(ParseMessage(bytes, &request));
   RATION_RETURN_IF_ERROR(CheckLimits(request, context_->request_limits));
+  const auto text_bytes = static_cast<int64_t>(request.text().size());
+  RATION_RETURN_IF_ERROR(context_->runner->AdmitPrompt(ticket.get(), text_bytes, request.token_ids().ids_size()));
   const absl::Time deadline = EngineDeadline(*call_, *context_->clock);
-  RATION_ASSIGN_OR_RETURN(ConvertedRequest converted,
-                          ConvertRequest(request, context_->model, context_->clock->Now(), deadline));
+  RATION_ASSIGN_OR_RETURN(
+      ConvertedRequest converted,
+      ConvertRequest(request, context_->model, context_->clock->Now(), deadline, context_->request_limits));
+  context_->runner->SetPromptTokens(ticket.get(), text_bytes, static_cast<int64_t>(converted.request.prompt_tokens.size()));
   request_id_ = converted.request.request_id;
   echo_text_ = std::move(converted.echo_text);
   ticket_ = std::move(ticket);
+  EngineRunner::Ticket* const counted = ticket_.get();  // nobody else touches it before Submit
   context_->live_calls.Add(this, request_id_);
   std::shared_ptr<GenerateCall> self = shared_from_this();
   context_->runner->Submit(std::move(converted.request), self, [self](absl::Status status) {
     self->LeaveEngine();
     self->OnRejected(std::move(status));
-  });
+  }, counted);
   return absl::OkStatus();
 }
 

@@ -1,5 +1,6 @@
 #include "server/generation_service.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -92,7 +93,13 @@ absl::Status GenerationService::DoDetokenize(const v1::DetokenizeRequest& reques
 
 absl::Status GenerationService::DoGetModelInfo(const v1::GetModelInfoRequest& /*request*/, v1::GetModelInfoResponse* response) {
   *response = context_->model_info;
-  response->set_ratio_epoch(context_->runner->Stats().policy_epoch);
+  const EngineStats stats = context_->runner->Stats();
+  response->set_ratio_epoch(stats.policy_epoch);
+  response->set_kv_fraction(stats.requested_kv_fraction);
+  response->set_kv_budget_bytes(stats.kv_budget_bytes);
+  for (int e = 0; e < std::min(response->experts_size(), stats.num_experts); ++e) {
+    response->mutable_experts(e)->set_ratio(stats.ratio[e]);
+  }
   return absl::OkStatus();
 }
 

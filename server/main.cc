@@ -36,14 +36,32 @@ ABSL_FLAG(std::string, model_name, ration::FlagValues().model_name,
 ABSL_FLAG(std::string, listen, ration::FlagValues().listen, "HOST:PORT for gRPC; port 0 takes any free port.");
 ABSL_FLAG(std::string, metrics_listen, ration::FlagValues().metrics_listen,
           "HOST:PORT for Prometheus, path /metrics; port 0 takes any free port; empty: no metrics.");
+ABSL_FLAG(std::string, control_listen, ration::FlagValues().control_listen,
+          "HOST:PORT for the control API (rationctl ratio, budget, policy, state, watch, drain); port 0 takes any free port; empty: "
+          "no control API.");
 ABSL_FLAG(std::string, port_file, ration::FlagValues().port_file,
-          "File to write when the server is ready: the gRPC port, a line feed, the metrics port (0: none), a line feed.");
+          "File to write when the server is ready, three lines: the ports of gRPC, metrics and control API (0: none).");
 ABSL_FLAG(bool, insecure, ration::FlagValues().insecure,
           "Allow addresses that other machines can reach. There is no TLS and no authentication yet.");
 ABSL_FLAG(std::string, kv_budget, ration::FlagValues().kv_budget,
           "Bytes the KV cache may use, never exceeded, e.g. 256MiB. Memory is taken as pages are first used.");
+ABSL_FLAG(std::string, policy, ration::FlagValues().policy,
+          "How memory is shared out: governor makes tokens cheaper as it gets short, static keeps one ratio and reserves the worst "
+          "case, preempt keeps one ratio, admits more and computes again what it had to drop.");
 ABSL_FLAG(std::string, ratio, ration::FlagValues().ratio,
-          "Share of tokens for each expert, e.g. 3:1:6. Default: the checkpoint's; a plain checkpoint keeps all heads.");
+          "Share of tokens for each expert, e.g. 3:1:6, until the control API changes it. Default: the governor chooses; without it "
+          "the checkpoint's (static) or everything kept (preempt).");
+ABSL_FLAG(std::vector<std::string>, ladder, ration::FlagValues().ladder,
+          "Ratios between which the governor moves, e.g. 1:0:0,3:1:6,0:0:1. Default: the checkpoint's.");
+ABSL_FLAG(double, kv_floor, ration::FlagValues().kv_floor,
+          "KV fraction below which no token is brought, of requests that name none; 0: the ladder's lowest.");
+ABSL_FLAG(double, kv_ceiling, ration::FlagValues().kv_ceiling, "KV fraction that new tokens get at most.");
+ABSL_FLAG(double, rise_per_second, ration::FlagValues().rise_per_second,
+          "KV fraction that the governor gives back in a second at most, when memory is free again.");
+ABSL_FLAG(double, dead_band, ration::FlagValues().dead_band, "KV fraction that must be free before the governor gives any back.");
+ABSL_FLAG(double, headroom, ration::FlagValues().headroom, "Share of the budget that the governor keeps free, up to 0.5.");
+ABSL_FLAG(double, admission_overcommit, ration::FlagValues().admission_overcommit,
+          "Above 1, requests are admitted beyond what is certain to fit, and may have to be computed again.");
 ABSL_FLAG(std::string, decode_rule, ration::FlagValues().decode_rule,
           "How decoded tokens are routed: threshold tracks --ratio, argmax takes the best score (for a checkpoint trained at one "
           "ratio).");
@@ -53,6 +71,12 @@ ABSL_FLAG(int64_t, max_batched_tokens, ration::FlagValues().max_batched_tokens, 
 ABSL_FLAG(int64_t, max_running_requests, ration::FlagValues().max_running_requests, "Requests that generate at once at most.");
 ABSL_FLAG(int64_t, max_queued_requests, ration::FlagValues().max_queued_requests,
           "Requests that wait at most; more get RESOURCE_EXHAUSTED.");
+ABSL_FLAG(int64_t, max_queued_tokens, ration::FlagValues().max_queued_tokens,
+          "Prompt tokens that wait at most; more get RESOURCE_EXHAUSTED.");
+ABSL_FLAG(absl::Duration, max_queue_time, ration::FlagValues().max_queue_time,
+          "Time that a request which names none may wait to be scheduled; then it gets DEADLINE_EXCEEDED. 0: no limit.");
+ABSL_FLAG(absl::Duration, priority_aging, ration::FlagValues().priority_aging,
+          "Time in which a waiting request gains a level of priority; 0: never.");
 ABSL_FLAG(std::string, page_bytes, ration::FlagValues().page_bytes,
           "Bytes of a KV page, a multiple of 64; 0: chosen from the model.");
 ABSL_FLAG(std::string, max_prompt_bytes, ration::FlagValues().max_prompt_bytes, "Bytes of a prompt's text at most.");
@@ -68,7 +92,10 @@ constexpr absl::string_view kFlags[] = {
     "model",       "model_name",         "listen",               "metrics_listen",      "port_file",
     "insecure",    "kv_budget",          "ratio",                "decode_rule",         "dtype",
     "threads",     "max_batched_tokens", "max_running_requests", "max_queued_requests", "page_bytes",
-    "max_prompt_bytes", "grace_period",  "slow_reader_timeout",  "log_level"};
+    "max_prompt_bytes", "grace_period",  "slow_reader_timeout",  "log_level",           "control_listen",
+    "policy",      "ladder",             "kv_floor",             "kv_ceiling",          "rise_per_second",
+    "dead_band",   "headroom",           "admission_overcommit", "max_queued_tokens",   "max_queue_time",
+    "priority_aging"};
 
 constexpr int kUsageError = 2;
 
@@ -78,7 +105,19 @@ ration::FlagValues CurrentFlags() {
   values.model_name = absl::GetFlag(FLAGS_model_name);
   values.listen = absl::GetFlag(FLAGS_listen);
   values.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  values.control_listen = absl::GetFlag(FLAGS_control_listen);
   values.port_file = absl::GetFlag(FLAGS_port_file);
+  values.policy = absl::GetFlag(FLAGS_policy);
+  values.ladder = absl::GetFlag(FLAGS_ladder);
+  values.kv_floor = absl::GetFlag(FLAGS_kv_floor);
+  values.kv_ceiling = absl::GetFlag(FLAGS_kv_ceiling);
+  values.rise_per_second = absl::GetFlag(FLAGS_rise_per_second);
+  values.dead_band = absl::GetFlag(FLAGS_dead_band);
+  values.headroom = absl::GetFlag(FLAGS_headroom);
+  values.admission_overcommit = absl::GetFlag(FLAGS_admission_overcommit);
+  values.max_queued_tokens = absl::GetFlag(FLAGS_max_queued_tokens);
+  values.max_queue_time = absl::GetFlag(FLAGS_max_queue_time);
+  values.priority_aging = absl::GetFlag(FLAGS_priority_aging);
   values.insecure = absl::GetFlag(FLAGS_insecure);
   values.kv_budget = absl::GetFlag(FLAGS_kv_budget);
   values.ratio = absl::GetFlag(FLAGS_ratio);
@@ -154,7 +193,12 @@ int Serve(const ration::RationdOptions& options, Ending* ending) {
     const ration::ListenAddress metrics_address{options.server.metrics_listen->host, (*server)->metrics_port()};
     metrics = absl::StrCat("metrics on http://", metrics_address.ToString(), "/metrics");
   }
-  spdlog::info("serving on {}; {}", grpc_address.ToString(), metrics);
+  std::string control = "no control API";
+  if (options.server.control_listen.has_value()) {
+    control = absl::StrCat(
+        "control on ", ration::ListenAddress{options.server.control_listen->host, (*server)->control_port()}.ToString());
+  }
+  spdlog::info("serving on {}; {}; {}", grpc_address.ToString(), control, metrics);
 
   const int signal_number = ending->WaitForSignal();
   spdlog::info("{}: draining for at most {}; a second signal ends at once", strsignal(signal_number),

@@ -86,6 +86,9 @@ absl::Status CheckLimits(const v1::GenerateRequest& request, const RequestLimits
   if (request.has_time_limit_ms() && request.time_limit_ms() <= 0) {
     return absl::InvalidArgumentError(absl::StrCat("time_limit_ms: must be > 0, not ", request.time_limit_ms()));
   }
+  if (request.has_queue_time_limit_ms() && request.queue_time_limit_ms() <= 0) {
+    return absl::InvalidArgumentError(absl::StrCat("queue_time_limit_ms: must be > 0, not ", request.queue_time_limit_ms()));
+  }
   return absl::OkStatus();
 }
 
@@ -102,7 +105,7 @@ absl::Status RequireTokenizer(absl::string_view field, const ModelView& model) {
 }
 
 absl::StatusOr<ConvertedRequest> ConvertRequest(const v1::GenerateRequest& request, const ModelView& model, absl::Time now,
-                                                absl::Time call_deadline) {
+                                                absl::Time call_deadline, const RequestLimits& limits) {
   ConvertedRequest converted;
   GenerationRequest& to = converted.request;
   to.request_id = request.request_id().empty() ? NewRequestId() : request.request_id();
@@ -125,6 +128,12 @@ absl::StatusOr<ConvertedRequest> ConvertRequest(const v1::GenerateRequest& reque
   to.response.skip_special_tokens = !response.keep_special_tokens();
   to.deadline = call_deadline;
   if (request.has_time_limit_ms()) to.deadline = std::min(to.deadline, now + absl::Milliseconds(request.time_limit_ms()));
+
+  const absl::Duration queue_time =
+      request.has_queue_time_limit_ms() ? absl::Milliseconds(request.queue_time_limit_ms()) : limits.default_queue_time;
+  to.queue_deadline = now + queue_time;
+  to.priority = request.priority();
+  if (request.has_kv_floor()) to.kv_floor = request.kv_floor();
 
   RATION_RETURN_IF_ERROR(ValidateRequest(to, *model.info, model.tokenizer != nullptr));
   if (response.echo_prompt() && !request.has_text()) {

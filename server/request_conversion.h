@@ -29,6 +29,7 @@ struct RequestLimits {
   int64_t max_stop_token_ids = 256;
   int64_t max_logit_bias_entries = 1024;
   int64_t max_abort_ids = 1024;
+  absl::Duration default_queue_time = absl::InfiniteDuration();  // of requests without queue_time_limit_ms
 };
 
 // InvalidArgument names field, limit and value. Cheap: runs before anything is tokenised.
@@ -49,10 +50,10 @@ struct ModelView {
   std::string no_tokenizer_reason;       // then: why
 };
 
-// Tokenises and converts. `now` is the engine's Clock, from which time_limit_ms counts; `call_deadline` is on the same clock.
+// Tokenises and converts. `now` is the engine's Clock, from which the time limits count; `call_deadline` is on the same clock.
 // InvalidArgument names the field, the limit and the value; FailedPrecondition if text needs a tokenizer and there is none.
 absl::StatusOr<ConvertedRequest> ConvertRequest(const v1::GenerateRequest& request, const ModelView& model, absl::Time now,
-                                                absl::Time call_deadline);
+                                                absl::Time call_deadline, const RequestLimits& limits = RequestLimits());
 
 // 128 random bits in hexadecimal.
 std::string NewRequestId();

@@ -22,6 +22,8 @@ namespace ration {
 namespace {
 
 constexpr char kServiceName[] = "ration.v1.Generation";
+constexpr char kControlServiceName[] = "ration.v1.Control";
+constexpr int kMaxControlMessageBytes = 64 << 10;
 // Room in a message for everything beside the prompt, so that a prompt that is a little too long gets our message about it and not
 // gRPC's about message sizes.
 constexpr int64_t kMessageOverheadBytes = int64_t{1} << 20;
@@ -29,6 +31,19 @@ constexpr int64_t kMessageOverheadBytes = int64_t{1} << 20;
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
 // Threads for the only service that is not on the callback API (reflection).
 constexpr int kMaxSyncThreads = 4;
+
+// What both gRPC servers have in common.
+void Prepare(const grpc::ResourceQuota& quota, grpc::ServerBuilder* builder) {
+  builder->SetResourceQuota(quota);
+  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+  // A second server on the same port would silently take half of the connections.
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Notice clients that vanished without closing their connection.
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
+}
 
 }  // namespace
 
@@ -39,6 +54,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   context.clock = server->model_.clock;
   context.model = ModelView{&server->model_.info, server->model_.tokenizer.get(), server->model_.no_tokenizer_reason};
   context.request_limits.max_prompt_bytes = options.max_prompt_bytes;
+  context.request_limits.default_queue_time = options.max_queue_time;
   context.stream_limits.unread_end_timeout = options.slow_reader_timeout;
   context.model_info = server->model_.description;
 
@@ -50,6 +66,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   context.delivery = server->delivery_.get();
 
   RATION_RETURN_IF_ERROR(server->StartGrpc());
+  RATION_RETURN_IF_ERROR(server->StartControl());
   RATION_RETURN_IF_ERROR(server->StartMetrics());
   server->grpc_server_->GetHealthCheckService()->SetServingStatus(kServiceName, true);
   RATION_RETURN_IF_ERROR(server->WritePortFile());
@@ -64,17 +81,9 @@ absl::Status Server::StartGrpc() {
   grpc::ServerBuilder builder;
   grpc::ResourceQuota quota("rationd");
   quota.SetMaxThreads(kMaxSyncThreads);
-  builder.SetResourceQuota(quota);
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+  Prepare(quota, &builder);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_prompt_bytes + kMessageOverheadBytes));
   builder.SetMaxSendMessageSize(-1);  // a Generate response is bounded by its request
-  // A second server on the same port would silently take half of the connections.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  // Notice clients that vanished without closing their connection.
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
   builder.AddListeningPort(options_.listen.ToString(), grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(service_.get());
   grpc_server_ = builder.BuildAndStart();
@@ -82,6 +91,31 @@ absl::Status Server::StartGrpc() {
     return absl::UnavailableError(
         absl::StrCat("--listen: cannot bind ", options_.listen.ToString(), " (is another server using it?)"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartControl() {
+  if (!options_.control_listen.has_value()) return absl::OkStatus();
+  ControlService::Options control;
+  control.runner = runner_.get();
+  control.experts = model_.info.experts;
+  for (const v1::Expert& expert : model_.description.experts()) control.bytes_per_token.push_back(expert.bytes_per_token());
+  control.start_drain = [this] { BeginDrain(); };
+  control_service_ = std::make_unique<ControlService>(std::move(control));
+
+  grpc::ServerBuilder builder;
+  grpc::ResourceQuota quota("rationd-control");
+  quota.SetMaxThreads(kMaxSyncThreads);
+  Prepare(quota, &builder);
+  builder.SetMaxReceiveMessageSize(kMaxControlMessageBytes);
+  builder.AddListeningPort(options_.control_listen->ToString(), grpc::InsecureServerCredentials(), &control_port_);
+  builder.RegisterService(control_service_.get());
+  control_server_ = builder.BuildAndStart();
+  if (control_server_ == nullptr || control_port_ == 0) {
+    return absl::UnavailableError(absl::StrCat("--control_listen: cannot bind ", options_.control_listen->ToString(),
+                                               " (is another server using it?)"));
+  }
+  control_server_->GetHealthCheckService()->SetServingStatus(kControlServiceName, true);
   return absl::OkStatus();
 }
 
@@ -102,7 +136,7 @@ absl::Status Server::WritePortFile() const {
   const std::string temporary = options_.port_file + ".tmp";  // so that a reader sees all of it or nothing
   {
     std::ofstream file(temporary, std::ios::trunc);
-    file << port_ << "\n" << metrics_port_ << "\n";
+    file << port_ << "\n" << metrics_port_ << "\n" << control_port_ << "\n";
     file.close();
     if (!file) return absl::UnavailableError(absl::StrCat("--port_file: cannot write ", temporary));
   }
@@ -113,12 +147,16 @@ absl::Status Server::WritePortFile() const {
   return absl::OkStatus();
 }
 
+void Server::BeginDrain() {
+  grpc_server_->GetHealthCheckService()->SetServingStatus(kServiceName, false);
+  runner_->StartDrain();
+}
+
 bool Server::Drain(absl::Duration grace) {
   const absl::Time deadline = absl::Now() + grace;
   bool all_ended = true;
   if (grpc_server_ != nullptr) {
-    grpc_server_->GetHealthCheckService()->SetServingStatus(kServiceName, false);
-    runner_->StartDrain();
+    BeginDrain();
     all_ended = runner_->WaitUntilIdle(deadline);
     if (!all_ended) {
       spdlog::warn("the grace period is over: ending {} request(s)", context_.live_calls.request_ids().size());
@@ -132,6 +170,11 @@ bool Server::Drain(absl::Duration grace) {
     grpc_server_->Shutdown(absl::ToChronoTime(std::max(deadline, absl::Now() + kFlushTime)));
     grpc_server_->Wait();
   }
+  if (control_server_ != nullptr) {
+    control_service_->EndWatches();
+    control_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
+    control_server_->Wait();
+  }
   metrics_endpoint_.reset();
   drained_ = true;
   return all_ended;
@@ -140,6 +183,8 @@ bool Server::Drain(absl::Duration grace) {
 Server::~Server() {
   if (!drained_) Drain(absl::ZeroDuration());
   // No call is left. The engine goes first: it may still hold references to calls, which use what follows.
+  control_server_.reset();
+  control_service_.reset();
   grpc_server_.reset();
   service_.reset();
   runner_.reset();

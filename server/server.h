@@ -3,7 +3,8 @@
 // Layer: server. Thread-compatible: one owner starts, drains and destroys it.
 //
 // Health (grpc.health.v1): "" is SERVING while the process can answer at all; "ration.v1.Generation" is SERVING while new requests
-// are accepted, and is the first thing to change when a drain begins.
+// are accepted, and is the first thing to change when a drain begins. The control API has a port, and a gRPC server, of its own, which
+// answers to the end of a drain.
 #ifndef RATION_SERVER_SERVER_H_
 #define RATION_SERVER_SERVER_H_
 
@@ -17,6 +18,7 @@
 #include "engine/engine_runner.h"
 #include "engine/engine_stats.h"
 #include "server/call_context.h"
+#include "server/control_service.h"
 #include "server/delivery_thread.h"
 #include "server/generation_service.h"
 #include "server/metrics.h"
@@ -39,13 +41,17 @@ class Server {
 
   int port() const { return port_; }
   int metrics_port() const { return metrics_port_; }  // 0: no metrics
+  int control_port() const { return control_port_; }  // 0: no control API
   // The engine's newest numbers, at most 100 ms old.
   EngineStats Stats() const { return runner_->Stats(); }
 
  private:
   explicit Server(const ServerOptions& options) : options_(options) {}
   absl::Status StartGrpc();
+  absl::Status StartControl();
   absl::Status StartMetrics();
+  // New requests are refused from now on, and the health service says so first. Idempotent; thread-safe; does not wait.
+  void BeginDrain();
   absl::Status WritePortFile() const;
 
   const ServerOptions options_;
@@ -58,7 +64,10 @@ class Server {
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
   int port_ = 0;
+  std::unique_ptr<ControlService> control_service_;
+  std::unique_ptr<grpc::Server> control_server_;
   int metrics_port_ = 0;
+  int control_port_ = 0;
   bool drained_ = false;
 };
 

@@ -24,6 +24,12 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t low, int6
   return Invalid(flag, absl::StrCat("in [", low, ", ", high, "]"), value);
 }
 
+// Also refuses NaN.
+absl::Status CheckNumber(absl::string_view flag, double value, double low, double high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return Invalid(flag, absl::StrCat("in [", low, ", ", high, "]"), value);
+}
+
 absl::Status CheckDuration(absl::string_view flag, absl::Duration value, absl::Duration low) {
   if (value >= low && value <= absl::Hours(24)) return absl::OkStatus();
   return Invalid(flag, absl::StrCat("in [", absl::FormatDuration(low), ", 24h]"), absl::FormatDuration(value));
@@ -66,6 +72,13 @@ absl::StatusOr<ServerOptions> ParseServerOptions(const FlagValues& flags) {
     RATION_ASSIGN_OR_RETURN(options.metrics_listen, ListenAddress::Parse("metrics_listen", flags.metrics_listen));
     RATION_RETURN_IF_ERROR(CheckReach("metrics_listen", *options.metrics_listen, flags.insecure));
   }
+  options.control_listen.reset();
+  if (!flags.control_listen.empty()) {
+    RATION_ASSIGN_OR_RETURN(options.control_listen, ListenAddress::Parse("control_listen", flags.control_listen));
+    RATION_RETURN_IF_ERROR(CheckReach("control_listen", *options.control_listen, flags.insecure));
+  }
+  RATION_RETURN_IF_ERROR(CheckDuration("max_queue_time", flags.max_queue_time, absl::ZeroDuration()));
+  options.max_queue_time = flags.max_queue_time > absl::ZeroDuration() ? flags.max_queue_time : absl::InfiniteDuration();
   RATION_ASSIGN_OR_RETURN(options.max_prompt_bytes,
                           ParseBytes("max_prompt_bytes", flags.max_prompt_bytes, 1, int64_t{256} << 20));
   RATION_RETURN_IF_ERROR(CheckDuration("grace_period", flags.grace_period, absl::ZeroDuration()));
@@ -76,6 +89,35 @@ absl::StatusOr<ServerOptions> ParseServerOptions(const FlagValues& flags) {
   RATION_RETURN_IF_ERROR(CheckRange("max_queued_requests", flags.max_queued_requests, 1, 1 << 20));
   options.max_live_requests = flags.max_running_requests + flags.max_queued_requests;
   return options;
+}
+
+// What BudgetController does not check, as it depends on the checkpoint, is checked when that is read.
+absl::Status ParsePolicy(const FlagValues& flags, Engine::Options* engine) {
+  if (flags.policy == "static") {
+    engine->budget_policy = BudgetPolicy::kStatic;
+  } else if (flags.policy == "preempt") {
+    engine->budget_policy = BudgetPolicy::kPreempt;
+  } else if (flags.policy != "governor") {
+    return Invalid("policy", "governor, static or preempt", Quoted(flags.policy));
+  }
+  Policy& policy = engine->policy;
+  RATION_RETURN_IF_ERROR(CheckNumber("kv_floor", flags.kv_floor, 0, 1));
+  RATION_RETURN_IF_ERROR(CheckNumber("kv_ceiling", flags.kv_ceiling, flags.kv_floor, 1));
+  RATION_RETURN_IF_ERROR(CheckNumber("rise_per_second", flags.rise_per_second, 1e-6, 1e6));
+  RATION_RETURN_IF_ERROR(CheckNumber("dead_band", flags.dead_band, 0, 1));
+  RATION_RETURN_IF_ERROR(CheckNumber("headroom", flags.headroom, 0, 0.5));
+  RATION_RETURN_IF_ERROR(CheckNumber("admission_overcommit", flags.admission_overcommit, 1, 1000));
+  RATION_RETURN_IF_ERROR(CheckRange("max_queued_tokens", flags.max_queued_tokens, 1, int64_t{1} << 40));
+  RATION_RETURN_IF_ERROR(CheckDuration("priority_aging", flags.priority_aging, absl::ZeroDuration()));
+  policy.floor = flags.kv_floor;
+  policy.ceiling = flags.kv_ceiling;
+  policy.gains.rise_per_second = flags.rise_per_second;
+  policy.gains.dead_band = flags.dead_band;
+  policy.gains.headroom = flags.headroom;
+  policy.admission_overcommit = flags.admission_overcommit;
+  policy.max_queued_tokens = flags.max_queued_tokens;
+  engine->priority_aging = flags.priority_aging;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<EngineFactoryOptions> ParseEngineOptions(const FlagValues& flags) {
@@ -102,6 +144,8 @@ absl::StatusOr<EngineFactoryOptions> ParseEngineOptions(const FlagValues& flags)
   RATION_RETURN_IF_ERROR(CheckRange("max_batched_tokens", flags.max_batched_tokens, 1, 1 << 20));
   options.engine.max_batched_tokens = flags.max_batched_tokens;
   options.engine.max_running_requests = flags.max_running_requests;
+  options.ladder = flags.ladder;
+  RATION_RETURN_IF_ERROR(ParsePolicy(flags, &options.engine));
   options.engine.policy.max_queued_requests = flags.max_queued_requests;
   options.engine.slow_reader_timeout = flags.slow_reader_timeout;
   options.engine.seed = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()));

@@ -10,7 +10,8 @@
 namespace ration {
 
 // Code by code (their numbers agree by design), message unchanged. A retry hint (engine/base/retry_hint.h) becomes a
-// google.rpc.RetryInfo in the status' details, which gRPC sends as the trailer grpc-status-details-bin.
+// google.rpc.RetryInfo, the smallest budget (engine/budget/control.h) a ration.v1.BudgetFloor in the status' details, which gRPC sends
+// as the trailer grpc-status-details-bin.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 }  // namespace ration

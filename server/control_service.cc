@@ -1,0 +1,169 @@
+#include "server/control_service.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "server/control_conversion.h"
+#include "server/control_reactors.h"
+#include "server/process_stats.h"
+#include "server/wire_format.h"
+
+namespace ration {
+namespace {
+
+// How often Drain looks whether the last request has ended.
+constexpr absl::Duration kIdleCheckInterval = absl::Milliseconds(20);
+
+template <typename Request>
+std::optional<int64_t> ExpectedEpoch(const Request& request) {
+  if (!request.has_expected_epoch()) return std::nullopt;
+  return request.expected_epoch();
+}
+
+// Looks again and again, on the timer's thread, until the engine is idle, the time is over or the call has ended.
+void AnswerWhenIdle(std::shared_ptr<PendingCall> pending, EngineRunner* runner, TimerThread* timer, absl::Time deadline) {
+  if (pending->ended()) return;
+  const bool idle = runner->WaitUntilIdle(absl::InfinitePast());
+  if (idle || absl::Now() >= deadline) {
+    v1::DrainResponse response;
+    response.set_idle(idle);
+    return pending->Answer(response);
+  }
+  timer->At(std::min(deadline, absl::Now() + kIdleCheckInterval),
+            [pending = std::move(pending), runner, timer, deadline] { AnswerWhenIdle(pending, runner, timer, deadline); });
+}
+
+}  // namespace
+
+ControlService::ControlService(Options options) : options_(std::move(options)) {}
+ControlService::~ControlService() = default;
+
+v1::ServerState ControlService::State() const {
+  StateFacts facts;
+  facts.experts = options_.experts;
+  facts.bytes_per_token = options_.bytes_per_token;
+  facts.uptime_seconds = absl::ToDoubleSeconds(absl::Now() - started_);
+  facts.draining = options_.runner->draining();
+  facts.resident_bytes = ReadProcessStats().resident_memory_bytes;
+  return ToProto(options_.runner->Stats(), facts);
+}
+
+void ControlService::EndWatches() {
+  std::vector<std::weak_ptr<WatchReactor>> watches;
+  {
+    MutexLock lock(&mutex_);
+    ending_ = true;
+    watches.swap(watches_);
+  }
+  for (const std::weak_ptr<WatchReactor>& weak : watches) {
+    if (const std::shared_ptr<WatchReactor> watch = weak.lock()) watch->End(absl::UnavailableError("the server is ending"));
+  }
+}
+
+grpc::ServerUnaryReactor* ControlService::GetState(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+                                                   grpc::ByteBuffer* response) {
+  const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
+  v1::GetStateRequest request;
+  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  pending->Answer(State());
+  return pending.get();
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ControlService::WatchState(grpc::CallbackServerContext* /*call*/,
+                                                                       const grpc::ByteBuffer* bytes) {
+  const std::shared_ptr<WatchReactor> watch = WatchReactor::Create([this] { return SerializeMessage(State()); }, &timer_);
+  v1::WatchStateRequest request;
+  absl::Status status = ParseMessage(*bytes, &request);
+  absl::StatusOr<absl::Duration> interval = absl::InvalidArgumentError("");
+  if (status.ok()) {
+    interval = WatchInterval(request);
+    status = interval.status();
+  }
+  if (status.ok()) {
+    MutexLock lock(&mutex_);
+    if (ending_) {
+      status = absl::UnavailableError("the server is ending");
+    } else {
+      watches_.erase(std::remove_if(watches_.begin(), watches_.end(),
+                                    [](const std::weak_ptr<WatchReactor>& other) { return other.expired(); }),
+                     watches_.end());
+      watches_.push_back(watch);
+    }
+  }
+  if (status.ok()) {
+    watch->Begin(*interval);
+  } else {
+    watch->End(std::move(status));
+  }
+  return watch.get();
+}
+
+grpc::ServerUnaryReactor* ControlService::SetRatio(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+                                                   grpc::ByteBuffer* response) {
+  const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
+  v1::SetRatioRequest request;
+  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  const absl::StatusOr<Ratio> ratio = ToRatio(request, options_.experts);
+  if (!ratio.ok()) return pending->Refuse(ratio.status());
+  const double kv_fraction = ratio->KvFraction(options_.experts);
+  options_.runner->SetRatio(*ratio, ExpectedEpoch(request), [pending, kv_fraction](absl::StatusOr<int64_t> epoch) {
+    if (!epoch.ok()) return pending->End(epoch.status());
+    v1::SetRatioResponse answer;
+    answer.set_epoch(*epoch);
+    answer.set_kv_fraction(kv_fraction);
+    pending->Answer(answer);
+  });
+  return pending.get();
+}
+
+grpc::ServerUnaryReactor* ControlService::SetBudget(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+                                                    grpc::ByteBuffer* response) {
+  const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
+  v1::SetBudgetRequest request;
+  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  BudgetChange change;
+  change.budget_bytes = request.budget_bytes();
+  change.shed = request.shed();
+  // The change goes on if the caller goes: it has been promised to nobody to be undone.
+  options_.runner->SetBudget(change, ExpectedEpoch(request),
+                             [pending, runner = options_.runner](absl::StatusOr<BudgetResult> result) {
+                               if (!result.ok()) return pending->End(result.status());
+                               pending->Answer(ToProto(*result, runner->Stats().num_layers));
+                             });
+  return pending.get();
+}
+
+grpc::ServerUnaryReactor* ControlService::SetPolicy(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+                                                    grpc::ByteBuffer* response) {
+  const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
+  v1::SetPolicyRequest request;
+  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  absl::StatusOr<PolicyChange> change = ToPolicyChange(request, options_.experts);
+  if (!change.ok()) return pending->Refuse(change.status());
+  options_.runner->SetPolicy(*std::move(change), ExpectedEpoch(request),
+                             [pending](absl::StatusOr<int64_t> epoch, const Policy& policy) {
+                               if (!epoch.ok()) return pending->End(epoch.status());
+                               v1::SetPolicyResponse answer;
+                               answer.set_epoch(*epoch);
+                               *answer.mutable_policy() = ToProto(policy);
+                               pending->Answer(answer);
+                             });
+  return pending.get();
+}
+
+grpc::ServerUnaryReactor* ControlService::Drain(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+                                                grpc::ByteBuffer* response) {
+  const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
+  v1::DrainRequest request;
+  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  const absl::StatusOr<absl::Duration> timeout = DrainTimeout(request);
+  if (!timeout.ok()) return pending->Refuse(timeout.status());
+  options_.start_drain();
+  AnswerWhenIdle(pending, options_.runner, &timer_, absl::Now() + *timeout);
+  return pending.get();
+}
+
+}  // namespace ration
