@@ -28,6 +28,7 @@ class SequenceRunner {
 
   int64_t num_tokens() const { return position_; }
   const SequenceKv& kv() const { return *kv_; }
+  SequenceKv& mutable_kv() { return *kv_; }
   // Each layer's route of every token so far, [num_layers][num_tokens].
   const std::vector<std::vector<uint8_t>>& routes() const { return routes_; }
 
