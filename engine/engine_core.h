@@ -22,6 +22,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "engine/budget/budget_controller.h"
+#include "engine/budget/demand_forecast.h"
 #include "engine/budget/kv_budget.h"
 #include "engine/budget/regrouper.h"
 #include "engine/budget/router_cache.h"
@@ -158,6 +159,7 @@ class EngineCore final : public Engine {
   absl::Time last_admission_ = absl::InfinitePast();
   absl::Duration admission_interval_ = absl::Seconds(1);  // between two, a running mean
   std::vector<DemandClass> demand_;                       // of the governor's input; kept for its capacity
+  std::vector<ExpectedCourse> courses_;                   // of the forecast; kept for its capacity
   std::vector<Sequence*> victims_;                        // of RegroupTo; kept for its capacity
 
   ForwardBatch batch_;  // of the current step; kept for its capacity

@@ -46,10 +46,15 @@ GovernorDecision EngineCore::Govern(absl::Time now) {
     demand_.emplace_back().floor = floor;
     return demand_.back();
   };
-  const double full_bytes = static_cast<double>(spec_.bytes_per_token(0));
-  const auto expected_bytes = [&](const Sequence& sequence) {
-    const double generation = expected_output_share_ * static_cast<double>(sequence.generation_left());
-    return static_cast<int64_t>((static_cast<double>(sequence.prefill_left()) + generation) * full_bytes);
+  const int64_t full_bytes = spec_.bytes_per_token(0);
+  courses_.clear();
+  int64_t cached_tokens = 0, expected_tokens = 0;  // expected: if all reached their ends together
+  const auto expect = [&](const Sequence& sequence) {
+    const int64_t growth =
+        static_cast<int64_t>(expected_output_share_ * static_cast<double>(sequence.generation_left()));
+    courses_.push_back({sequence.computed_tokens + sequence.prefill_left(), growth});
+    expected_tokens += sequence.prefill_left() + growth;
+    return (sequence.prefill_left() + growth) * full_bytes;
   };
   int64_t near_tokens = 0;
   for (SchedulableSequence* running : scheduler_->running()) {
@@ -57,7 +62,8 @@ GovernorDecision EngineCore::Govern(absl::Time now) {
     DemandClass& demand = demand_of(sequence.kv_floor);
     demand.cached_bytes += sequence.kv->stored_bytes();
     demand.cached_full_bytes += sequence.kv->full_bytes();
-    demand.demand_full_bytes += expected_bytes(sequence);
+    demand.demand_full_bytes += expect(sequence);
+    cached_tokens += sequence.computed_tokens;
     near_tokens += sequence.in_prefill() ? std::min(sequence.prefill_left(), options_.max_batched_tokens)
                                          : std::min(kNearSteps, sequence.generation_left());
   }
@@ -65,14 +71,25 @@ GovernorDecision EngineCore::Govern(absl::Time now) {
   const int64_t places = options_.max_running_requests - scheduler_->num_running();
   for (SchedulableSequence* waiting : scheduler_->queue().Front(std::min(places, RequestQueue::kMaxLookahead))) {
     const Sequence& sequence = *SequenceOf(waiting);
-    demand_of(sequence.kv_floor).waiting_full_bytes += expected_bytes(sequence);
+    demand_of(sequence.kv_floor).waiting_full_bytes += expect(sequence);
+  }
+  // Not all are there at their ends together: what is expected of all is brought down to the peak.
+  if (expected_tokens > 0) {
+    const double together = static_cast<double>(PeakTokens(courses_) - cached_tokens) / static_cast<double>(expected_tokens);
+    const auto scale = [together](int64_t bytes) {
+      return static_cast<int64_t>(std::clamp(together, 0.0, 1.0) * static_cast<double>(bytes));
+    };
+    for (DemandClass& demand : demand_) {
+      demand.demand_full_bytes = scale(demand.demand_full_bytes);
+      demand.waiting_full_bytes = scale(demand.waiting_full_bytes);
+    }
   }
   GovernorInput input;
   input.budget_bytes = budget_.num_pages() * spec_.page_bytes();
   input.waste_bytes = cache_.waste_bytes();
   input.classes = demand_;
   input.near_demand_bytes = static_cast<int64_t>(
-      static_cast<double>(std::min(near_tokens, kNearSteps * options_.max_batched_tokens)) * full_bytes *
+      static_cast<double>(std::min(near_tokens, kNearSteps * options_.max_batched_tokens) * full_bytes) *
       controller_->fraction());
   if (last_governed_ != absl::InfinitePast()) input.elapsed_seconds = absl::ToDoubleSeconds(now - last_governed_);
   input.elapsed_seconds = std::max(0.0, input.elapsed_seconds);

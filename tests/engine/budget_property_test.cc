@@ -246,13 +246,14 @@ TEST_P(BudgetProperty, NothingBreaksTheGuarantee) {
   // The test must have attacked something.
   EXPECT_GT(complete, kStepsPerCase / 50);
   EXPECT_GT(budget_changes, kStepsPerCase / 100);
-  EXPECT_GT(refused_budgets, 0);
-  EXPECT_GT(shed, 0);
   EXPECT_TRUE(at_limit);
   EXPECT_GT(store.tokens_regrouped(), 0);
   EXPECT_EQ(store.tokens_regrouped(), engine.stats().regrouped_total());
   if (param.overcommit > 1) {
     EXPECT_GT(engine.stats().preemptions, 0);
+  } else {
+    EXPECT_GT(refused_budgets, 0);
+    EXPECT_GT(shed, 0);
   }
 }
 
