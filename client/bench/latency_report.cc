@@ -13,13 +13,17 @@ namespace {
 
 constexpr size_t kMaxErrorKinds = 20;
 
-// Runs of digits become one '#', so that "page 12 of 64" and "page 7 of 64" are alike.
+// Numbers, with their units, become one '#': "after 993ms with 12 of 64 tokens" and "after 1.02s with 7 of 64" are
+// alike.
 std::string Pattern(absl::string_view message) {
   std::string pattern;
+  bool in_number = false;
   for (char c : message) {
-    const bool digit = absl::ascii_isdigit(static_cast<unsigned char>(c));
-    if (!digit) pattern.push_back(c);
-    if (digit && (pattern.empty() || pattern.back() != '#')) pattern.push_back('#');
+    const auto byte = static_cast<unsigned char>(c);
+    const bool digit = absl::ascii_isdigit(byte);
+    if (digit && !in_number) pattern.push_back('#');
+    in_number = digit || (in_number && (c == '.' || absl::ascii_isalpha(byte)));
+    if (!in_number) pattern.push_back(c);
   }
   return pattern;
 }

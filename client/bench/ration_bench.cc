@@ -60,9 +60,11 @@ absl::StatusOr<std::unique_ptr<Workload>> MakeWorkload(const BenchOptions& optio
   return MakeSyntheticWorkload(synthetic);
 }
 
-// The port of one's own that is asked for, in messages.
+// `status` of a call, with the flag that says where it went.
 absl::Status AtServer(const absl::Status& status, absl::string_view flag, absl::string_view target) {
-  return absl::Status(status.code(), absl::StrCat("--", flag, "=", target, ": ", status.message()));
+  const absl::string_view message =
+      absl::IsUnimplemented(status) ? "a server answers there, but it has no such service" : status.message();
+  return absl::Status(status.code(), absl::StrCat("--", flag, "=", target, ": ", message));
 }
 
 }  // namespace
@@ -138,7 +140,8 @@ class BenchRun {
                       &*prompts_);
     std::optional<StateSampler> sampler;
     if (control_ != nullptr) sampler.emplace(control_, kStateInterval, runner.start());
-    ProgressPrinter progress(console_, requests_);
+    // With a duration nobody knows how many there will be.
+    ProgressPrinter progress(console_, options_.load.duration == absl::InfiniteDuration() ? requests_ : std::nullopt);
     interruption_->Watch(&runner);
     runner.Run([&progress](const LoadProgress& at) { progress.Show(at); });
     interruption_->Watch(nullptr);
