@@ -29,6 +29,17 @@ void CommonFlags::AddTo(FlagSet& flags, absl::string_view json_help) {
   flags.Add("help", &help, "Print this text.");
 }
 
+void CommonFlags::AddControlTo(FlagSet& flags, absl::string_view json_help) {
+  const char* from_environment = std::getenv("RATION_CONTROL");
+  control = true;
+  server = from_environment != nullptr && *from_environment != '\0' ? from_environment : "127.0.0.1:50052";
+  flags.Section("General");
+  flags.Add("control", "HOST:PORT", &server,
+            "Where rationd serves the control API. Default: $RATION_CONTROL, else 127.0.0.1:50052.");
+  flags.Add("json", &json, std::string(json_help));
+  flags.Add("help", &help, "Print this text.");
+}
+
 std::optional<int> ParseOrExplain(const FlagSet& flags, const CommonFlags& common, absl::string_view command,
                                   absl::string_view synopsis, absl::Span<const std::string> arguments, const Console& console,
                                   std::vector<std::string>& rest) {
@@ -58,7 +69,8 @@ int RpcError(const absl::Status& status, const CommonFlags& common, const Consol
   const std::string text = DescribeError(status);
   *console.err << "rationctl: " << (console.err_is_terminal ? TerminalSafe(text) : text) << "\n";
   if (status.code() == absl::StatusCode::kUnavailable) {
-    *console.err << "Is rationd running at " << common.server << "? Name another server with --server=HOST:PORT.\n";
+    *console.err << "Is rationd running at " << common.server << "? Name another server with "
+                 << (common.control ? "--control" : "--server") << "=HOST:PORT.\n";
   }
   return kExitRpcError;
 }

@@ -17,12 +17,15 @@
 namespace ration {
 
 struct CommonFlags {
-  std::string server;
+  std::string server;       // or the control API's address
+  bool control = false;     // which of the two
   bool json = false;
   bool help = false;
 
   // --server, --json, --help. The default server is $RATION_SERVER, else 127.0.0.1:50051.
   void AddTo(FlagSet& flags, absl::string_view json_help);
+  // --control, --json, --help, for the commands of the control API. The default is $RATION_CONTROL, else 127.0.0.1:50052.
+  void AddControlTo(FlagSet& flags, absl::string_view json_help);
 };
 
 // Parses `arguments`. A value is an exit status: the command is done (help was asked for, or the usage is wrong and was

@@ -26,6 +26,13 @@ int GenerateCommand(absl::Span<const std::string> arguments, const Console& cons
 int TokenizeCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int DetokenizeCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int InfoCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
+// Of the control API.
+int RatioCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
+int BudgetCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
+int PolicyCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
+int StateCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
+int WatchCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
+int DrainCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 
 }  // namespace ration
 

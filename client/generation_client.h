@@ -32,6 +32,7 @@ class Cancellation {
 
  private:
   friend class GenerationClient;
+  friend class ControlClient;
   void Begin(grpc::ClientContext* context);
   void End();
 

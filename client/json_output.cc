@@ -147,6 +147,7 @@ std::string ErrorToJson(const absl::Status& status) {
   if (const std::optional<absl::Duration> delay = RetryDelay(status)) {
     error["retry_after_seconds"] = absl::ToDoubleSeconds(*delay);
   }
+  if (const std::optional<int64_t> bytes = SmallestBudget(status)) error["smallest_budget_bytes"] = *bytes;
   return Line(json);
 }
 

@@ -28,7 +28,7 @@ std::string DetokenizedToJson(const std::string& text);
 // Every field of the message; "experts": [{"group_size", "bytes_per_token", "ratio"}].
 std::string ToJson(const v1::GetModelInfoResponse& info);
 
-// {"error": {"code": "RESOURCE_EXHAUSTED", "message", "retry_after_seconds"?}}
+// {"error": {"code": "RESOURCE_EXHAUSTED", "message", "retry_after_seconds"?, "smallest_budget_bytes"?}}
 std::string ErrorToJson(const absl::Status& status);
 
 }  // namespace ration

@@ -4,12 +4,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
+#include "proto/control.pb.h"
 #include "proto/google/rpc/status.pb.h"
 
 namespace ration {
 namespace {
 
 constexpr absl::string_view kRetryInfoType = "type.googleapis.com/google.rpc.RetryInfo";
+constexpr absl::string_view kBudgetFloorType = "type.googleapis.com/ration.v1.BudgetFloor";
 
 }  // namespace
 
@@ -20,6 +22,7 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
   if (!status.error_details().empty() && details.ParseFromString(status.error_details())) {
     for (const google::protobuf::Any& detail : details.details()) {
       if (detail.Is<google::rpc::RetryInfo>()) result.SetPayload(kRetryInfoType, absl::Cord(detail.value()));
+      if (detail.Is<v1::BudgetFloor>()) result.SetPayload(kBudgetFloorType, absl::Cord(detail.value()));
     }
   }
   return result;
@@ -30,6 +33,13 @@ std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
   google::rpc::RetryInfo info;
   if (!payload.has_value() || !info.ParseFromString(std::string(*payload))) return std::nullopt;
   return absl::Seconds(info.retry_delay().seconds()) + absl::Nanoseconds(info.retry_delay().nanos());
+}
+
+std::optional<int64_t> SmallestBudget(const absl::Status& status) {
+  const absl::optional<absl::Cord> payload = status.GetPayload(kBudgetFloorType);
+  v1::BudgetFloor floor;
+  if (!payload.has_value() || !floor.ParseFromString(std::string(*payload))) return std::nullopt;
+  return floor.smallest_budget_bytes();
 }
 
 std::string DescribeError(const absl::Status& status) {

@@ -20,7 +20,16 @@ Commands
   info          the model that is served, its experts and the KV budget
   help COMMAND  the flags of a command
 
-Every command takes --server=HOST:PORT (default $RATION_SERVER, else 127.0.0.1:50051) and --json for scripts.
+Commands for operators
+  watch         a live view of memory, ratio and load
+  state         the same once
+  ratio         show or fix the ratio of the experts
+  budget        show or change the bytes of the KV cache, while requests run
+  policy        show or change floor, ceiling, ladder, gains and queue limits
+  drain         take no new requests and wait for the running ones
+
+Every command takes --json for scripts, and --server=HOST:PORT (default $RATION_SERVER, else 127.0.0.1:50051); those for
+operators take --control=HOST:PORT (default $RATION_CONTROL, else 127.0.0.1:50052) instead.
 Example: rationctl generate --max_new_tokens=200 "Once upon a time"
 )";
 
@@ -32,7 +41,13 @@ struct Command {
 constexpr Command kCommands[] = {{"generate", &GenerateCommand},
                                  {"tokenize", &TokenizeCommand},
                                  {"detokenize", &DetokenizeCommand},
-                                 {"info", &InfoCommand}};
+                                 {"info", &InfoCommand},
+                                 {"ratio", &RatioCommand},
+                                 {"budget", &BudgetCommand},
+                                 {"policy", &PolicyCommand},
+                                 {"state", &StateCommand},
+                                 {"watch", &WatchCommand},
+                                 {"drain", &DrainCommand}};
 
 const Command* Find(absl::string_view name) {
   for (const Command& command : kCommands) {

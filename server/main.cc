@@ -76,7 +76,7 @@ ABSL_FLAG(int64_t, max_queued_tokens, ration::FlagValues().max_queued_tokens,
 ABSL_FLAG(absl::Duration, max_queue_time, ration::FlagValues().max_queue_time,
           "Time that a request which names none may wait to be scheduled; then it gets DEADLINE_EXCEEDED. 0: no limit.");
 ABSL_FLAG(absl::Duration, priority_aging, ration::FlagValues().priority_aging,
-          "Time in which a waiting request gains a level of priority; 0: never.");
+          "Time in which a waiting request gains a level of priority; 0: priorities do not change the order.");
 ABSL_FLAG(std::string, page_bytes, ration::FlagValues().page_bytes,
           "Bytes of a KV page, a multiple of 64; 0: chosen from the model.");
 ABSL_FLAG(std::string, max_prompt_bytes, ration::FlagValues().max_prompt_bytes, "Bytes of a prompt's text at most.");

@@ -25,6 +25,12 @@ PuppetServer::PuppetServer(const Options& options) : strings_(std::make_shared<P
   model.info.num_layers = 2;
   model.info.vocab_size = kPuppetVocab;
   model.info.max_positions = kPuppetContext;
+  model.info.experts = PuppetEngine::Experts();
+  for (int group_size : model.info.experts.group_sizes()) {
+    v1::Expert& expert = *model.description.add_experts();
+    expert.set_group_size(group_size);
+    expert.set_bytes_per_token(1024 / group_size);
+  }
   model.description.set_name("puppet");
   model.description.set_architecture("PuppetForCausalLM");
   model.description.set_compute_dtype("float32");
@@ -34,6 +40,7 @@ PuppetServer::PuppetServer(const Options& options) : strings_(std::make_shared<P
 
   ServerOptions server_options;
   server_options.listen = ListenAddress{"127.0.0.1", 0};
+  server_options.control_listen = ListenAddress{"127.0.0.1", 0};
   server_options.metrics_listen.reset();
   if (options.with_metrics) server_options.metrics_listen = ListenAddress{"127.0.0.1", 0};
   server_options.max_live_requests = options.max_live_requests;
@@ -44,17 +51,19 @@ PuppetServer::PuppetServer(const Options& options) : strings_(std::make_shared<P
   server_ = *std::move(server);
   channel_ = NewChannel();
   stub_ = v1::Generation::NewStub(channel_);
+  control_channel_ = NewChannel(server_->control_port());
+  control_stub_ = v1::Control::NewStub(control_channel_);
 }
 
 PuppetServer::~PuppetServer() = default;
 
-std::shared_ptr<grpc::Channel> PuppetServer::NewChannel() const {
+std::shared_ptr<grpc::Channel> PuppetServer::NewChannel(int port) const {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // the window does not grow
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 65535);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", server_->port()), grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials(), arguments);
 }
 
 void PuppetServer::Destroy() { server_.reset(); }

@@ -14,6 +14,7 @@
 #include <grpcpp/support/status.h>
 
 #include "engine/tokenizer/tokenizer.h"
+#include "proto/control.grpc.pb.h"
 #include "proto/generation.grpc.pb.h"
 #include "server/server.h"
 #include "server/server_options.h"
@@ -39,10 +40,13 @@ class PuppetServer {
 
   PuppetStrings& puppet() { return *strings_; }
   v1::Generation::Stub& stub() { return *stub_; }
+  v1::Control::Stub& control() { return *control_stub_; }
   Server& server() { return *server_; }
   // A new connection, with HTTP/2 windows of the smallest size so that a client that does not read blocks the server soon.
-  std::shared_ptr<grpc::Channel> NewChannel() const;
+  std::shared_ptr<grpc::Channel> NewChannel() const { return NewChannel(server_->port()); }
+  std::shared_ptr<grpc::Channel> NewChannel(int port) const;
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  const std::shared_ptr<grpc::Channel>& control_channel() const { return control_channel_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   // Takes the server down as its owner would.
   void Destroy();
@@ -53,6 +57,8 @@ class PuppetServer {
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Generation::Stub> stub_;
+  std::shared_ptr<grpc::Channel> control_channel_;
+  std::unique_ptr<v1::Control::Stub> control_stub_;
 };
 
 // A request for `max_new_tokens` tokens behind a short prompt.

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "engine/base/check.h"
 
 namespace ration {
 namespace {
@@ -91,6 +92,27 @@ void PuppetStrings::RejectWith(absl::Status status) {
   reject_with_ = std::move(status);
 }
 
+void PuppetStrings::HoldBudgets() {
+  MutexLock lock(&mutex_);
+  hold_budgets_ = true;
+}
+
+std::optional<BudgetChange> PuppetStrings::WaitForBudget() {
+  MutexLock lock(&mutex_);
+  if (!WaitUntil([&] { return budget_.has_value(); })) return std::nullopt;
+  return std::exchange(budget_, std::nullopt);
+}
+
+void PuppetStrings::CompleteBudget(absl::Status status) {
+  MutexLock lock(&mutex_);
+  complete_budget_ = std::move(status);
+}
+
+void PuppetStrings::ChangeStats(std::function<void(EngineStats*)> change) {
+  MutexLock lock(&mutex_);
+  changes_.push_back(std::move(change));
+}
+
 void PuppetStrings::StartAutopilot(std::string text) {
   MutexLock lock(&mutex_);
   autopilot_text_ = std::move(text);
@@ -101,10 +123,28 @@ PuppetEngine::PuppetEngine(std::shared_ptr<PuppetStrings> strings, const Clock* 
   stats_.published = clock_->Now();
   stats_.kv_budget_bytes = 1 << 20;
   stats_.kv_page_bytes = 1024;
-  stats_.num_experts = 2;
+  stats_.num_experts = 3;
   stats_.num_layers = 2;
-  stats_.ratio = {0.5, 0.5};
-  stats_.policy_epoch = 1;
+  BudgetController::Options options;
+  options.experts = Experts();
+  absl::StatusOr<std::unique_ptr<BudgetController>> controller = BudgetController::Create(options);
+  RATION_CHECK(controller.ok());
+  controller_ = *std::move(controller);
+  UpdateStats();
+}
+
+PuppetEngine::~PuppetEngine() {
+  if (budget_done_ != nullptr) budget_done_(absl::AbortedError("the engine ended before the budget was reached"));
+}
+
+ExpertSpec PuppetEngine::Experts() { return *ExpertSpec::Create({1, 2, 4}, 4); }
+
+void PuppetEngine::UpdateStats() {
+  stats_.policy = controller_->policy();
+  stats_.policy_epoch = controller_->epoch();
+  for (int e = 0; e < stats_.num_experts; ++e) stats_.ratio[e] = controller_->ratio().share(e);
+  stats_.requested_kv_fraction = controller_->fraction();
+  stats_.wanted_kv_fraction = controller_->wanted_fraction();
 }
 
 absl::Status PuppetEngine::Submit(GenerationRequest request, OutputSink* sink) {
@@ -191,6 +231,15 @@ bool PuppetEngine::Step() {
     if (piece.delta.finish.has_value()) finished = piece.id;
     Send(piece.id, piece.live, std::move(piece.delta));
   }
+  std::optional<absl::Status> complete;
+  std::vector<std::function<void(EngineStats*)>> changes;
+  {
+    MutexLock lock(&strings_->mutex_);
+    if (budget_done_ != nullptr) complete = std::exchange(strings_->complete_budget_, std::nullopt);
+    changes.swap(strings_->changes_);
+  }
+  for (const std::function<void(EngineStats*)>& change : changes) change(&stats_);
+  if (complete.has_value()) EndBudget(*std::move(complete));
   stats_.published = clock_->Now();
   ++stats_.steps;
   return !pieces.empty();
@@ -203,16 +252,52 @@ bool PuppetEngine::HasRequests() const {
   return !strings_->live_.empty();
 }
 
-absl::StatusOr<int64_t> PuppetEngine::SetRatio(const Ratio&, std::optional<int64_t>) {
-  return absl::FailedPreconditionError("the ratio is fixed");
+absl::StatusOr<int64_t> PuppetEngine::SetRatio(const Ratio& ratio, std::optional<int64_t> expected_epoch) {
+  absl::StatusOr<int64_t> epoch = controller_->SetRatio(ratio, expected_epoch);
+  UpdateStats();
+  return epoch;
 }
 
-absl::StatusOr<int64_t> PuppetEngine::SetPolicy(const PolicyChange&, std::optional<int64_t>) {
-  return absl::FailedPreconditionError("the policy is fixed");
+absl::StatusOr<int64_t> PuppetEngine::SetPolicy(const PolicyChange& change, std::optional<int64_t> expected_epoch) {
+  absl::StatusOr<int64_t> epoch = controller_->SetPolicy(change, expected_epoch);
+  UpdateStats();
+  return epoch;
 }
 
-void PuppetEngine::SetBudget(const BudgetChange&, std::optional<int64_t>, BudgetDone done) {
-  done(absl::FailedPreconditionError("the budget is fixed"));
+void PuppetEngine::SetBudget(const BudgetChange& change, std::optional<int64_t> expected_epoch, BudgetDone done) {
+  if (absl::Status status = controller_->CheckEpoch(expected_epoch); !status.ok()) return done(std::move(status));
+  if (change.budget_bytes < stats_.kv_page_bytes) {
+    return done(absl::InvalidArgumentError(
+        absl::StrCat("budget_bytes: must be at least one page of ", stats_.kv_page_bytes, ", not ", change.budget_bytes)));
+  }
+  if (budget_done_ != nullptr) budget_done_(absl::AbortedError("a later change of the budget came first"));
+  controller_->BumpEpoch();
+  UpdateStats();
+  budget_done_ = std::move(done);
+  stats_.target_budget_bytes = change.budget_bytes / stats_.kv_page_bytes * stats_.kv_page_bytes;
+  bool hold = false;
+  {
+    MutexLock lock(&strings_->mutex_);
+    hold = strings_->hold_budgets_;
+    strings_->budget_ = change;
+    strings_->changed_.SignalAll();
+  }
+  if (!hold) EndBudget(absl::OkStatus());
+}
+
+void PuppetEngine::EndBudget(absl::Status status) {
+  BudgetResult result;
+  result.epoch = controller_->epoch();
+  result.budget_bytes = *std::exchange(stats_.target_budget_bytes, std::nullopt);
+  result.seconds = 0.25;
+  result.reclaimed_bytes = 2048;
+  result.regrouped_token_layers = 14;
+  result.requests_shed = 1;
+  result.requests_preempted = 3;
+  const BudgetDone done = std::exchange(budget_done_, nullptr);
+  if (!status.ok()) return done(std::move(status));
+  stats_.kv_budget_bytes = result.budget_bytes;
+  done(result);
 }
 
 }  // namespace ration

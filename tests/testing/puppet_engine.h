@@ -3,7 +3,8 @@
 // Thread-safe where marked; the Engine interface is the runner's thread's alone.
 //
 // Two modes: by hand (Emit, Finish), or autopilot, where every step gives each unpaused request one token until its
-// max_new_tokens are reached.
+// max_new_tokens are reached. Ratio, policy and epochs are a real BudgetController's, of three experts with group sizes 1, 2 and 4;
+// budgets change when the test says so.
 #ifndef RATION_TESTS_TESTING_PUPPET_ENGINE_H_
 #define RATION_TESTS_TESTING_PUPPET_ENGINE_H_
 
@@ -19,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "engine/base/mutex.h"
+#include "engine/budget/budget_controller.h"
 #include "engine/engine.h"
 #include "engine/engine_stats.h"
 #include "engine/model/model_info.h"
@@ -46,6 +48,14 @@ class PuppetStrings {
   int64_t num_submitted();
   // Every Submit from now on fails with this; OK: none.
   void RejectWith(absl::Status status);
+  // Every SetBudget from now on waits for CompleteBudget; before, each is done at once.
+  void HoldBudgets();
+  // Waits for a SetBudget (ten seconds at most) and returns it; nullopt if there was none.
+  std::optional<BudgetChange> WaitForBudget();
+  // Ends the SetBudget that waits, with this; OK: as if it had been reached.
+  void CompleteBudget(absl::Status status = absl::OkStatus());
+  // Changes the numbers that the engine publishes, in its next step.
+  void ChangeStats(std::function<void(EngineStats*)> change);
   // `text` is what each token of the autopilot says.
   void StartAutopilot(std::string text);
 
@@ -69,11 +79,18 @@ class PuppetStrings {
   absl::Status reject_with_ ABSL_GUARDED_BY(mutex_);
   std::optional<std::string> autopilot_text_ ABSL_GUARDED_BY(mutex_);
   int64_t submitted_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool hold_budgets_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<BudgetChange> budget_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Status> complete_budget_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::function<void(EngineStats*)>> changes_ ABSL_GUARDED_BY(mutex_);
 };
 
 class PuppetEngine final : public Engine {
  public:
   PuppetEngine(std::shared_ptr<PuppetStrings> strings, const Clock* clock);
+  ~PuppetEngine() override;
+  // 1, 2, 4, of four heads.
+  static ExpertSpec Experts();
 
   absl::Status Submit(GenerationRequest request, OutputSink* sink) override;
   bool Abort(const std::string& request_id, FinishReason reason) override;
@@ -81,7 +98,7 @@ class PuppetEngine final : public Engine {
   absl::StatusOr<int64_t> SetRatio(const Ratio& ratio, std::optional<int64_t> expected_epoch) override;
   absl::StatusOr<int64_t> SetPolicy(const PolicyChange& change, std::optional<int64_t> expected_epoch) override;
   void SetBudget(const BudgetChange& change, std::optional<int64_t> expected_epoch, BudgetDone done) override;
-  const Policy& policy() const override { return stats_.policy; }
+  const Policy& policy() const override { return controller_->policy(); }
   bool Step() override;
   // Looks for new strings pulled a thousand times a second.
   absl::Time NextWakeup() const override;
@@ -90,11 +107,16 @@ class PuppetEngine final : public Engine {
   void CheckInvariants() const override {}
 
  private:
+  void EndBudget(absl::Status status);
+  // Shows what the controller says.
+  void UpdateStats();
   void Send(const std::string& request_id, PuppetStrings::Live* live, GenerationDelta delta);
 
   const std::shared_ptr<PuppetStrings> strings_;
   const Clock* const clock_;
   EngineStats stats_;
+  std::unique_ptr<BudgetController> controller_;
+  BudgetDone budget_done_;  // of the SetBudget that waits
 };
 
 }  // namespace ration
