@@ -204,13 +204,19 @@ class ItemRunner {
 
   void Scores(const Part& part, const uint8_t* const* rows) {
     const StoredHeads heads = HeadsOf(part.expert);
+    const bool directly = kernels_.scores_directly != nullptr && kernels_.scores_directly(heads.rows_each / item_.num_queries, head_dim_);
     for (int chunk = 0; chunk < part.num_slots; chunk += kChunkSlots) {
       const int slots = ChunkSlots(part, chunk);
       for (int head = heads.begin; head < heads.end; ++head) {
         PrefetchRows next = NextUnit();
+        const int64_t row = int64_t{head - heads.begin} * heads.rows_each;
+        if (directly) {
+          kernels_.score(query_ + row * key_words_, key_words_, rows + chunk, head * heads.head_bytes, slots, head_dim_,
+                         scores_ + row * kPartSlots + chunk, kPartSlots, heads.rows_each, next);
+          continue;
+        }
         const PrefetchRows first = TakeForPacking(heads, &next);
         kernels_.pack_keys(rows + chunk, head * heads.head_bytes, slots, head_dim_, first, packed_);
-        const int64_t row = int64_t{head - heads.begin} * heads.rows_each;
         kernels_.multiply(query_ + row * key_words_, key_words_, packed_, kChunkSlots, scores_ + row * kPartSlots + chunk,
                           kPartSlots, heads.rows_each, key_words_, static_cast<int>(RoundUp(slots, kMaxLanes)), false, next);
       }

@@ -3,7 +3,9 @@
 // Every repetition first reads the same pool with plain loads, so both figures see the same machine; medians are printed.
 // The pool is several times the last-level cache and its pages are handed out in random order.
 //
-//   attention_bench [--threads=N] [--repetitions=N] [--pool_mib=N] [--clock=wall|cpu]
+// With --hot_pages=N all sequences share N pages, which stay in the caches: the rate is then that of the arithmetic alone.
+//
+//   attention_bench [--threads=N] [--repetitions=N] [--pool_mib=N] [--hot_pages=N] [--clock=wall|cpu]
 //                   [--level=portable|avx2|avx512|avx512_bf16]
 #include <sys/mman.h>
 
@@ -45,6 +47,7 @@ struct Settings {
   int threads = 2;
   int repetitions = 9;
   int64_t pool_bytes = int64_t{256} << 20;
+  int hot_pages = 0;  // 0: every sequence has pages of its own
   BenchClock clock = BenchClock::kWall;
 };
 
@@ -70,7 +73,8 @@ double Median(std::vector<double> values) {
 // Sequences of one context length and mix, as many as the pool holds.
 class Workload {
  public:
-  Workload(const KvLayout& layout, const uint8_t* pool, int64_t num_pages, int context, const Mix& mix) : layout_(layout) {
+  Workload(const KvLayout& layout, const uint8_t* pool, int64_t num_pages, int hot_pages, int context, const Mix& mix)
+      : layout_(layout) {
     const int total = std::accumulate(mix.weights, mix.weights + kNumExperts, 0);
     int slots[kNumExperts];
     int left = context;
@@ -84,6 +88,9 @@ class Workload {
     pages_.resize(num_pages);
     std::iota(pages_.begin(), pages_.end(), 0);
     std::shuffle(pages_.begin(), pages_.end(), std::mt19937(7));
+    if (hot_pages > 0) {
+      for (int64_t i = 0; i < num_pages; ++i) pages_[i] = static_cast<int32_t>(i % hot_pages);
+    }
     const int64_t count = num_pages / pages_each;
     const int32_t* next = pages_.data();
     for (int64_t s = 0; s < count; ++s) {
@@ -187,7 +194,7 @@ void Run(const Settings& settings) {
     for (const int64_t batch : {int64_t{1}, int64_t{16}}) {
       for (size_t m = 0; m < std::size(kMixes); ++m) {
         const Mix& mix = kMixes[m];
-        Workload workload(layout, static_cast<const uint8_t*>(memory), num_pages, context, mix);
+        Workload workload(layout, static_cast<const uint8_t*>(memory), num_pages, settings.hot_pages, context, mix);
         workload.RunSeconds(batch, pool, settings.clock);
         std::vector<double> share;
         std::vector<double> read_rate;
@@ -212,7 +219,7 @@ void Run(const Settings& settings) {
   std::printf("at %d tokens: 3:1:6 takes %.2f of the time of 0:1:0 (equal bytes) and %.2f of full KV's (half the bytes)\n",
               kContexts[std::size(kContexts) - 1], longest[1] / longest[2], longest[1] / longest[0]);
   for (const Mix& mix : kMixes) {
-    Workload workload(layout, static_cast<const uint8_t*>(memory), num_pages, 512, mix);
+    Workload workload(layout, static_cast<const uint8_t*>(memory), num_pages, settings.hot_pages, 512, mix);
     std::vector<double> seconds;
     for (int i = 0; i < settings.repetitions; ++i) seconds.push_back(workload.PrefillSeconds(512, pool, settings.clock));
     std::printf("prefill of 512 tokens, %s: %.2f ms a layer\n", mix.name, 1e3 * Median(seconds));
@@ -237,6 +244,8 @@ int main(int argc, char** argv) {
       settings.repetitions = std::max(1, std::atoi(value.c_str()));
     } else if (name == "--pool_mib") {
       settings.pool_bytes = std::max(64, std::atoi(value.c_str())) * (int64_t{1} << 20);
+    } else if (name == "--hot_pages") {
+      settings.hot_pages = std::max(0, std::atoi(value.c_str()));
     } else if (name == "--clock") {
       known = value == "wall" || value == "cpu";
       settings.clock = value == "cpu" ? ration::bench::BenchClock::kCpu : ration::bench::BenchClock::kWall;

@@ -16,6 +16,7 @@ struct PairFormat {
   static constexpr int kRows = 4;
   static constexpr int kVectors = 4;
   static constexpr int kSlotsPerWord = 2;
+  static constexpr int kMaxDirectRows = 8;
 
   static int KeyWords(int head_dim) { return (head_dim + 1) / 2; }
 
@@ -84,6 +85,99 @@ struct PairFormat {
       const uint16_t* row = reinterpret_cast<const uint16_t*>(rows[slot] + offset);
       for (int i = 0; i < head_dim; ++i) out[(i / 2 * kChunkSlots + slot) * 2 + i % 2] = row[i];
       out[(head_dim / 2 * kChunkSlots + slot) * 2 + 1] = 0;
+    }
+  }
+
+  // Scores of 4 * kSets rows without packing. A 128-bit lane of a vector holds a row's 8 components, and the same 8 components
+  // of a key go to all lanes by a broadcast from memory, which needs no shuffle; each lane's 4 partial sums are added at the end.
+  // 64 components at a time: their queries fill half of the registers.
+  template <int kSets>
+  static void ScoreBlock(const uint32_t* query, int64_t query_stride, const uint8_t* const* rows, int64_t offset, int count,
+                         float* scores, int64_t scores_stride, bool accumulate, Prefetcher& prefetcher) {
+    __m512i q[kSets][8];
+#pragma GCC unroll 2
+    for (int set = 0; set < kSets; ++set) {
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) {
+        const uint32_t* from = query + 4 * set * query_stride + 4 * j;
+        q[set][j] = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#pragma GCC unroll 4
+        for (int r = 1; r < 4; ++r) {
+          const __m128i lane = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + r * query_stride));
+          q[set][j] = _mm512_mask_broadcast_i32x4(q[set][j], static_cast<__mmask16>(0xf << (4 * r)), lane);
+        }
+      }
+    }
+    for (int slot = 0; slot < count; slot += 16) {
+      Vec quads[kSets][4];  // [i]: lane r has row r's scores of 4 slots
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        prefetcher.Step();
+        const uint8_t* keys[4];
+        Vec acc[kSets][4];
+#pragma GCC unroll 4
+        for (int s = 0; s < 4; ++s) {
+          keys[s] = rows[slot + 4 * i + s] + offset;
+#pragma GCC unroll 2
+          for (int set = 0; set < kSets; ++set) acc[set][s] = Simd::Zero();
+        }
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; ++j) {
+#pragma GCC unroll 4
+          for (int s = 0; s < 4; ++s) {
+            const __m512i key =
+                _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(keys[s] + 16 * j)));
+#pragma GCC unroll 2
+            for (int set = 0; set < kSets; ++set) acc[set][s] = Step(acc[set][s], (Vec)q[set][j], (Vec)key);
+          }
+        }
+#pragma GCC unroll 2
+        for (int set = 0; set < kSets; ++set) quads[set][i] = AddInLanes(acc[set]);
+      }
+#pragma GCC unroll 2
+      for (int set = 0; set < kSets; ++set) {
+        const Vec low01 = _mm512_shuffle_f32x4(quads[set][0], quads[set][1], 0x44);
+        const Vec high01 = _mm512_shuffle_f32x4(quads[set][0], quads[set][1], 0xee);
+        const Vec low23 = _mm512_shuffle_f32x4(quads[set][2], quads[set][3], 0x44);
+        const Vec high23 = _mm512_shuffle_f32x4(quads[set][2], quads[set][3], 0xee);
+        const Vec by_row[4] = {_mm512_shuffle_f32x4(low01, low23, 0x88), _mm512_shuffle_f32x4(low01, low23, 0xdd),
+                               _mm512_shuffle_f32x4(high01, high23, 0x88), _mm512_shuffle_f32x4(high01, high23, 0xdd)};
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; ++r) {
+          float* out = scores + (4 * set + r) * scores_stride + slot;
+          Simd::Store(out, accumulate ? Simd::Load(out) + by_row[r] : by_row[r]);
+        }
+      }
+    }
+  }
+
+  // Element s of each 128-bit lane: the sum of that lane of sums[s].
+  static Vec AddInLanes(const Vec (&sums)[4]) {
+    const Vec a = _mm512_add_ps(_mm512_unpacklo_ps(sums[0], sums[1]), _mm512_unpackhi_ps(sums[0], sums[1]));
+    const Vec b = _mm512_add_ps(_mm512_unpacklo_ps(sums[2], sums[3]), _mm512_unpackhi_ps(sums[2], sums[3]));
+    const __m512d low = _mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b));
+    const __m512d high = _mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b));
+    return _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
+  }
+
+  static bool ScoresDirectly(int rows_per_query, int head_dim) {
+    return rows_per_query <= kMaxDirectRows && rows_per_query % 4 == 0 && head_dim % 64 == 0;
+  }
+
+  static void Score(const uint32_t* query, int64_t query_stride, const uint8_t* const* rows, int64_t offset, int count,
+                    int head_dim, float* scores, int64_t scores_stride, int num_rows, const PrefetchRows& next) {
+    Prefetcher prefetcher(next, int64_t{(num_rows + 7) / 8} * (head_dim / 64) * ((count + 15) / 16) * 4);
+    int row = 0;
+    for (; row + 8 <= num_rows; row += 8) {
+      for (int i = 0; i < head_dim; i += 64) {
+        ScoreBlock<2>(query + row * query_stride + i / 2, query_stride, rows, offset + 2 * i, count, scores + row * scores_stride,
+                      scores_stride, i > 0, prefetcher);
+      }
+    }
+    if (row == num_rows) return;
+    for (int i = 0; i < head_dim; i += 64) {
+      ScoreBlock<1>(query + row * query_stride + i / 2, query_stride, rows, offset + 2 * i, count, scores + row * scores_stride,
+                    scores_stride, i > 0, prefetcher);
     }
   }
 
@@ -174,7 +268,12 @@ struct PairFormat {
 }  // namespace
 
 const TileKernels* Avx512BF16TileKernels() {
-  static const TileKernels kernels = MakeTileKernels<PairFormat>();
+  static const TileKernels kernels = [] {
+    TileKernels table = MakeTileKernels<PairFormat>();
+    table.scores_directly = PairFormat::ScoresDirectly;
+    table.score = PairFormat::Score;
+    return table;
+  }();
   return &kernels;
 }
 

@@ -55,6 +55,15 @@ struct TileKernels {
                    int64_t sums_stride, int num_rows, int steps, int columns, bool accumulate,
                    const PrefetchRows& next);
 
+  // True where `score` takes the place of pack_keys and multiply, as few rows do not pay for packing: decided by the rows of one
+  // query, so that results do not depend on how many queries are computed together. nullptr: nowhere.
+  bool (*scores_directly)(int rows_per_query, int head_dim) = nullptr;
+
+  // scores[num_rows][count rounded up to kMaxLanes] = query[num_rows] x keys[count], where the words of the query are those of
+  // pack_query and the keys are as in pack_keys. Strides in words. Fetches all of `next`. nullptr with scores_directly.
+  void (*score)(const uint32_t* query, int64_t query_stride, const uint8_t* const* rows, int64_t offset_bytes, int count,
+                int head_dim, float* scores, int64_t scores_stride, int num_rows, const PrefetchRows& next) = nullptr;
+
   // Replaces the row's scores (base-2 logits) by packed weights 2^(score - max), zero from `visible` up to `padded` slots
   // (a multiple of kMaxLanes). Returns the largest of the first `visible` >= 1 scores and the sum of the weights as packed.
   void (*softmax)(float* scores, int visible, int padded, float* max, float* sum);
