@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/clock.h"
+#include "engine/budget/router_cache.h"
 #include "engine/engine.h"
 #include "engine/model/model_factory.h"
 #include "kernels/cpu/thread_pool.h"
@@ -115,8 +116,12 @@ class EngineBench {
         "TFLOP/s | of the higher floor |\n|---|---|---|---|---|---|---|---|---|---|\n");
     Engine::Options engine;
     engine.num_pages = serving_.num_pages;
-    engine_ = OrDie(
-        Engine::Create(engine, *serving_.spec, serving_.model.get(), serving_.router.get(), nullptr, Clock::Real()));
+    RouterCache::Options routers;
+    routers.num_layers = static_cast<int>(config.num_layers);
+    routers.num_experts = 1;
+    routers_ = OrDie(RouterCache::Create(routers));
+    engine_ = OrDie(Engine::Create(engine, *serving_.spec, serving_.model.get(), routers_.get(), serving_.store.get(),
+                                   nullptr, Clock::Real()));
   }
 
   void Decode(int batch) {
@@ -213,6 +218,7 @@ class EngineBench {
   const ModelConfig config_;
   MachineProbe probe_;
   ServingModel serving_;
+  std::unique_ptr<RouterCache> routers_;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -32,7 +32,7 @@ fi
 deploy/install_packages.sh deploy/packages.txt deploy/packages-test.txt >&2
 
 read -r -a bazel <<<"${BAZEL:-bazel}"
-programs=(elementwise_bench regroup_bench linear_bench attention_bench engine_bench)
+programs=(elementwise_bench regroup_bench linear_bench attention_bench engine_bench budget_bench)
 workspace=$(ration_workspace "$root")
 options=(-c opt --color=no --curses=no --show_progress_rate_limit=30)
 (cd "$workspace" && "${bazel[@]}" build "${options[@]}" "${programs[@]/#///tests/bench:}") >&2
@@ -60,6 +60,7 @@ run() {
 }
 
 run elementwise_bench "$threads"
+run budget_bench --threads="$threads" --model="$root/deploy/models/stories-mixsga"
 run regroup_bench "$threads"
 if [ -n "$quick" ]; then
   run linear_bench --threads="$threads" --rows=1,16,256 --seconds=0.1 --compare=false
