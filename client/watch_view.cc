@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kHistorySeconds = 180;
 constexpr double kRateSeconds = 2;  // rates are means over this time
-constexpr int kLabelColumns = 11;
+constexpr int kLabelColumns = 12;
 constexpr int kMinColumns = 40;
 constexpr const char* kSparks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
 // Also told apart without colours.

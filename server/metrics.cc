@@ -80,6 +80,8 @@ std::string ExpertLabel(int expert) { return absl::StrCat(expert + 1); }
 void AddKvFamilies(const EngineStats& stats, Families* out) {
   const double layers = static_cast<double>(std::max<int64_t>(stats.num_layers, 1));
   out->Gauge("ration_kv_budget_bytes", "Bytes the KV cache may use.", stats.kv_budget_bytes);
+  out->Gauge("ration_kv_target_budget_bytes", "The budget that a change under way asks for; the budget in force when there is none.",
+             stats.target_budget_bytes.value_or(stats.kv_budget_bytes));
   out->Gauge("ration_kv_used_bytes", "Bytes of the pages that hold tokens now.", stats.kv_used_bytes);
   out->Gauge("ration_kv_reserved_bytes", "Bytes promised to running requests.", stats.kv_reserved_bytes);
   out->Gauge("ration_kv_waste_bytes", "Bytes of used pages that hold no token (unused tails of pages).", stats.kv_waste_bytes);
@@ -88,20 +90,30 @@ void AddKvFamilies(const EngineStats& stats, Families* out) {
   const double budget = static_cast<double>(std::max<int64_t>(stats.kv_budget_bytes, 1));
   out->Gauge("ration_kv_usage_ratio", "Used over budgeted KV bytes, from 0 to 1.", stats.kv_used_bytes / budget);
   out->Gauge("ration_kv_reserved_ratio", "Reserved over budgeted KV bytes, from 0 to 1.", stats.kv_reserved_bytes / budget);
-  out->Add("ration_kv_fraction", "KV bytes of a token against full KV, as requested by the ratio and as realised.",
+  out->Add("ration_kv_fraction",
+           "KV bytes of a token against full KV: requested by the ratio in force, wanted by the governor, realised by what is cached.",
            MetricType::Gauge);
   out->Sample(stats.requested_kv_fraction, {{"kind", "requested"}});
+  out->Sample(stats.wanted_kv_fraction, {{"kind", "wanted"}});
   out->Sample(stats.realised_kv_fraction, {{"kind", "realised"}});
 
   out->Add("ration_kv_tokens", "Tokens cached now (mean over the layers).", MetricType::Gauge);
   for (int e = 0; e < stats.num_experts; ++e) out->Sample(stats.kv_token_layers[e] / layers, {{"expert", ExpertLabel(e)}});
   out->Add("ration_expert_ratio", "Share of new tokens each expert is to get.", MetricType::Gauge);
   for (int e = 0; e < stats.num_experts; ++e) out->Sample(stats.ratio[e], {{"expert", ExpertLabel(e)}});
-  out->Gauge("ration_policy_epoch", "Epoch of the ratio in force; grows with every change.", stats.policy_epoch);
+  out->Gauge("ration_policy_mode_auto", "1 while the governor chooses the ratio, 0 while an operator does.",
+             stats.policy.mode == ControlMode::kAuto ? 1 : 0);
+  out->Gauge("ration_policy_epoch", "Epoch of ratio, policy and budget; grows with every change.", stats.policy_epoch);
   out->Add("ration_routed_tokens_total", "Tokens routed to each expert (mean over the layers).", MetricType::Counter);
   for (int e = 0; e < stats.num_experts; ++e) {
     for (int phase = 0; phase < 2; ++phase) {
       out->Sample(stats.routed_token_layers[e][phase] / layers, {{"expert", ExpertLabel(e)}, {"phase", kPhases[phase]}});
+    }
+  }
+  out->Add("ration_regrouped_tokens_total", "Cached tokens moved to a cheaper expert (mean over the layers).", MetricType::Counter);
+  for (int from = 0; from < stats.num_experts; ++from) {
+    for (int to = from + 1; to < stats.num_experts; ++to) {
+      out->Sample(stats.regrouped_token_layers[from][to] / layers, {{"from", ExpertLabel(from)}, {"to", ExpertLabel(to)}});
     }
   }
   out->Add("ration_router_score", "Router scores of the tokens routed, over all layers; the sum takes each bucket's middle.",
@@ -140,6 +152,8 @@ void AddLatencyFamilies(const EngineStats& stats, Families* out) {
   out->Histogram("ration_request_seconds", "From a request's arrival to its end.", stats.request_seconds);
   out->Histogram("ration_queue_seconds", "From a request's arrival until it is first scheduled.", stats.queue_seconds);
   out->Histogram("ration_step_seconds", "One engine step.", stats.step_seconds);
+  out->Histogram("ration_regroup_seconds", "Regrouping in one engine step, of steps that had any.", stats.regroup_seconds);
+  out->Histogram("ration_control_seconds", "Governor, admission and scheduling in one engine step.", stats.control_seconds);
   out->Histogram("ration_step_tokens", "Tokens of one engine step.", stats.step_tokens);
 }
 
