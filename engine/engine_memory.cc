@@ -121,7 +121,22 @@ void EngineCore::AdmitWaiting(const GovernorDecision& decision) {
     scheduler_->ReconsiderAdmission();
     return;
   }
-  scheduler_->Admit([](const SchedulableSequence&) { return true; });
+  if (controller_->policy().mode == ControlMode::kAuto || options_.budget_policy == BudgetPolicy::kStatic) {
+    scheduler_->Admit([](const SchedulableSequence&) { return true; });
+    return;
+  }
+  // An operator's ratio is to hold: no more requests than fit at it, though their floors would let more in.
+  scheduler_->Admit([this](const SchedulableSequence& sequence) {
+    const auto pages = [this](const SchedulableSequence& s) {
+      const Sequence& at = static_cast<const Sequence&>(s);
+      const Ratio& ratio = controller_->fraction() > at.kv_floor ? controller_->ratio() : at.floor_ratio;
+      return FloorPages(spec_, ratio, at.prompt_tokens() + at.request().stopping.max_new_tokens);
+    };
+    if (scheduler_->num_running() == 0) return true;
+    int64_t needed = pages(sequence) + budget_.headroom_pages();
+    for (const SchedulableSequence* running : scheduler_->running()) needed += pages(*running);
+    return needed <= budget_.num_pages();
+  });
 }
 
 void EngineCore::RegroupAhead(const GovernorDecision& decision) {

@@ -165,6 +165,7 @@ void Concurrency() {
   } cases[] = {{"static", BudgetPolicy::kStatic, "1:0:0"},
                {"static", BudgetPolicy::kStatic, "3:1:6"},
                {"static", BudgetPolicy::kStatic, "0:0:1"},
+               {"governor", BudgetPolicy::kGovernor, "3:1:6"},
                {"governor", BudgetPolicy::kGovernor, ""}};
   for (const auto& c : cases) {
     LoadedEngine loaded = Load(int64_t{8} << 20, c.ratio, c.policy, 512);
