@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -170,6 +171,127 @@ TEST(ArgmaxExpertTest, HighestThenLowestIndexAndNeverNan) {
   EXPECT_EQ(ArgmaxExpert(std::vector<float>{nan, 0.2f, 0.3f}), 2);
   EXPECT_EQ(ArgmaxExpert(std::vector<float>{0.2f, nan, 0.1f}), 0);
   EXPECT_EQ(ArgmaxExpert(std::vector<float>{nan, nan, nan}), 0);
+}
+
+// How far a count is above its share, in parts per million of a token.
+int64_t Debt(const Ratio& ratio, const ExpertCounts& counts, int e) {
+  return counts.count[e] * Ratio::kOne - ratio.ppm(e) * counts.total;
+}
+
+void ExpectAddsUp(const ExpertCounts& counts, const Ratio& ratio) {
+  int64_t sum = 0;
+  for (int e = 0; e < kMaxExperts; ++e) {
+    ASSERT_GE(counts.count[e], 0);
+    if (e >= ratio.num_experts() || ratio.ppm(e) == 0) {
+      ASSERT_EQ(counts.count[e], 0);
+    }
+    sum += counts.count[e];
+  }
+  ASSERT_EQ(sum, counts.total);
+}
+
+TEST(RebaseTest, KeepsTheTotalAndEmptiesExpertsWithoutAShare) {
+  std::mt19937 random(5);
+  const std::vector<Ratio> ratios = ManyRatios(60);
+  for (const Ratio& from : ratios) {
+    for (const Ratio& to : ratios) {
+      if (from.num_experts() != to.num_experts()) continue;
+      ExpertCounts counts;  // anything: argmax may have routed
+      for (int e = 0; e < from.num_experts(); ++e) counts.total += counts.count[e] = random() % 200;
+      for (const bool keep_debts : {false, true}) {
+        const ExpertCounts rebased = Rebase(from, to, counts, keep_debts);
+        ASSERT_EQ(rebased.total, counts.total);
+        ExpectAddsUp(rebased, to);
+        ASSERT_FALSE(HasFatalFailure()) << from.ToString() << " to " << to.ToString();
+      }
+    }
+  }
+}
+
+TEST(RebaseTest, CarriesDebtsToTheToken) {
+  const Ratio from = *Ratio::Parse("3:1:6", 3), to = *Ratio::Parse("5:3:2", 3);
+  ExpertCounts counts;  // of 1,000: 12 above, 5 below, 7 below
+  counts.count = {312, 95, 593};
+  counts.total = 1000;
+  const ExpertCounts rebased = Rebase(from, to, counts, /*keep_debts=*/true);
+  EXPECT_EQ(rebased.count[0], 512);
+  EXPECT_EQ(rebased.count[1], 295);
+  EXPECT_EQ(rebased.count[2], 193);
+  // So the next quotas pay them back.
+  ExpertCounts after = rebased;
+  AddAll(after, NextQuota(to, rebased, 100));
+  EXPECT_EQ(after.count[0], 550);
+  EXPECT_EQ(after.count[1], 330);
+  EXPECT_EQ(after.count[2], 220);
+}
+
+TEST(RebaseTest, CarriesDebtsOfEveryRatioToWithinAToken) {
+  std::mt19937 random(6);
+  const std::vector<Ratio> ratios = ManyRatios(60);
+  for (const Ratio& from : ratios) {
+    for (const Ratio& to : ratios) {
+      if (from.num_experts() != to.num_experts()) continue;
+      // Many tokens, so that no debt is more than a share, and both with every share above it.
+      ExpertCounts counts = NextQuota(from, ExpertCounts(), 3000);
+      bool all_shared = true;
+      for (int e = 0; e < to.num_experts(); ++e) all_shared = all_shared && to.ppm(e) > 10000 && from.ppm(e) > 10000;
+      if (!all_shared) continue;
+      const int debtor = static_cast<int>(random() % from.num_experts());
+      const int creditor = static_cast<int>(random() % from.num_experts());
+      const int64_t debt = static_cast<int64_t>(random() % 20);
+      counts.count[debtor] += debt;
+      counts.count[creditor] -= debt;
+      const ExpertCounts rebased = Rebase(from, to, counts, /*keep_debts=*/true);
+      for (int e = 0; e < to.num_experts(); ++e) {
+        ASSERT_LE(std::llabs(Debt(to, rebased, e) - Debt(from, counts, e)), Ratio::kOne)
+            << "expert " << e << ", " << from.ToString() << " to " << to.ToString();
+      }
+    }
+  }
+}
+
+TEST(RebaseTest, WithoutDebtsEveryExpertIsAtItsShareToTheToken) {
+  std::mt19937 random(7);
+  const std::vector<Ratio> ratios = ManyRatios(60);
+  for (const Ratio& from : ratios) {
+    for (const Ratio& to : ratios) {
+      if (from.num_experts() != to.num_experts()) continue;
+      ExpertCounts counts;
+      for (int e = 0; e < from.num_experts(); ++e) counts.total += counts.count[e] = random() % 2000;
+      const ExpertCounts rebased = Rebase(from, to, counts, /*keep_debts=*/false);
+      for (int e = 0; e < to.num_experts(); ++e) {
+        ASSERT_LT(std::llabs(Debt(to, rebased, e)), Ratio::kOne) << to.ToString();
+      }
+    }
+  }
+}
+
+TEST(RebaseTest, ChangesBackAndForthDriftByATokenAChangeAtMost) {
+  const Ratio a = *Ratio::Parse("3:1:6", 3), b = *Ratio::Parse("0.123457:0.4:0.476543", 3);
+  ExpertCounts counts = NextQuota(a, ExpertCounts(), 997);
+  counts.count[0] += 9;
+  counts.count[2] -= 9;
+  std::array<int64_t, 3> start{};
+  for (int e = 0; e < 3; ++e) start[e] = Debt(a, counts, e);
+  for (int change = 1; change <= 400; ++change) {
+    counts = Rebase(change % 2 == 1 ? a : b, change % 2 == 1 ? b : a, counts, /*keep_debts=*/true);
+    ASSERT_EQ(counts.total, 997);
+    const Ratio& now = change % 2 == 1 ? b : a;
+    for (int e = 0; e < 3; ++e) {
+      ASSERT_LE(std::llabs(Debt(now, counts, e) - start[e]), change * Ratio::kOne) << change;
+      // In fact rounding does not add up: nothing is lost on the way there and back.
+      ASSERT_LE(std::llabs(Debt(now, counts, e) - start[e]), 2 * Ratio::kOne) << change;
+    }
+  }
+}
+
+TEST(RebaseTest, ToTheSameRatioChangesNothing) {
+  const Ratio ratio = *Ratio::Parse("3:1:6", 3);
+  ExpertCounts counts;
+  counts.count = {40, 10, 50};
+  counts.total = 100;
+  EXPECT_EQ(Rebase(ratio, ratio, counts, true).count, counts.count);
+  EXPECT_EQ(Rebase(ratio, ratio, ExpertCounts(), true).total, 0);
 }
 
 }  // namespace
