@@ -72,7 +72,7 @@ void Declare(FlagSet& flags, RawFlags& raw) {
   flags.Add("output_tokens", "N|LO-HI", &raw.output_tokens,
             "Length of outputs, or a range to draw it from. Default 64.");
   flags.Add("prompt_file", "FILE", &raw.prompt_file,
-            "Prompts are pieces of this text (at most 1 MiB) instead of random tokens.");
+            "Prompts are pieces of this text (of its first 256 KiB) instead of random tokens.");
   flags.Add("ignore_eos", &raw.ignore_eos,
             "Generate all tokens asked for; --noignore_eos lets the model end. Default on.");
   flags.Add("temperature", "T", &raw.temperature, "Sampling temperature. Default 0 (greedy).");

@@ -30,7 +30,7 @@ constexpr int kExitOk = 0;
 constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitInterrupted = 130;
-constexpr int64_t kMaxPromptFileBytes = 1 << 20;  // fits a message
+constexpr int64_t kMaxPromptFileBytes = 256 * 1024;  // within what servers take as one text
 constexpr absl::Duration kStateInterval = absl::Milliseconds(100);
 
 // Arrivals and lengths come from streams of random numbers of their own: one may be changed without the other.
@@ -121,7 +121,7 @@ class BenchRun {
       prompts_.emplace(info_.vocab_size(), seed);
       return absl::OkStatus();
     }
-    absl::StatusOr<std::string> text = ReadInputFile(options_.prompt_file, kMaxPromptFileBytes);
+    absl::StatusOr<std::string> text = ReadTextBeginning(options_.prompt_file, kMaxPromptFileBytes);
     if (!text.ok()) return text.status();
     absl::StatusOr<v1::TokenizeResponse> tokens =
         client_.Tokenize(*text, /*add_special_tokens=*/false, &interruption_->calls_);

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "client/bench/input_file.h"
 
 namespace ration {
 namespace {
@@ -84,6 +86,18 @@ TEST(TraceFileTest, AFileThatIsNotThereIsNamed) {
   const absl::Status status = ReadTrace("/no/such/trace.csv").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(status.message()), HasSubstr("/no/such/trace.csv"));
+}
+
+TEST(InputFileTest, FilesAreReadUpToTheirLimitAndTextsUpToACharacter) {
+  const std::string path = ::testing::TempDir() + "/text";
+  std::ofstream(path) << "a\xC3\xA4\xE2\x82\xAC";  // one, two and three bytes
+  EXPECT_EQ(*ReadInputFile(path, 6), "a\xC3\xA4\xE2\x82\xAC");
+  EXPECT_EQ(ReadInputFile(path, 5).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(*ReadTextBeginning(path, 6), "a\xC3\xA4\xE2\x82\xAC");
+  EXPECT_EQ(*ReadTextBeginning(path, 5), "a\xC3\xA4");
+  EXPECT_EQ(*ReadTextBeginning(path, 4), "a\xC3\xA4");
+  EXPECT_EQ(*ReadTextBeginning(path, 3), "a\xC3\xA4");
+  EXPECT_EQ(*ReadTextBeginning(path, 2), "a");
 }
 
 TEST(TraceFileTest, PublishedTracesAreReadWhole) {
