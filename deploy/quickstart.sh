@@ -86,11 +86,14 @@ step "Starting rationd with $(basename "$model")"
 server_log=$work/rationd.log
 listen=127.0.0.1:0
 metrics_listen=127.0.0.1:0
+control_listen=127.0.0.1:0
 if [ "$serve" -eq 1 ]; then  # the usual ports if nobody has them: rationctl then needs no --server
   (exec 3<>/dev/tcp/127.0.0.1/50051) 2>/dev/null || listen=127.0.0.1:50051
   (exec 3<>/dev/tcp/127.0.0.1/9091) 2>/dev/null || metrics_listen=127.0.0.1:9091
+  (exec 3<>/dev/tcp/127.0.0.1/50052) 2>/dev/null || control_listen=127.0.0.1:50052
 fi
-flags=("--model=$model" "--listen=$listen" "--metrics_listen=$metrics_listen" "--port_file=$work/ports" --kv_budget=256MiB)
+flags=("--model=$model" "--listen=$listen" "--metrics_listen=$metrics_listen" "--control_listen=$control_listen" \
+  "--port_file=$work/ports" --kv_budget=256MiB)
 [ -z "$ratio" ] || flags+=("--ratio=$ratio")
 if [ "$serve" -eq 1 ]; then
   # Outlives this script: its own session, its log where it can be found again.

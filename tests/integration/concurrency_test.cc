@@ -78,6 +78,7 @@ class ConcurrencyTest : public ::testing::Test {
     flags.model = checkpoint_.directory();
     flags.listen = "127.0.0.1:0";
     flags.metrics_listen = "";
+    flags.control_listen = "";
     flags.kv_budget = "2MiB";  // far less than 200 such requests need at once
     flags.threads = 2;
     flags.max_running_requests = 64;

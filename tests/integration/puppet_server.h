@@ -79,6 +79,10 @@ StreamResult ReadStream(v1::Generation::Stub& stub, const v1::GenerateRequest& r
 std::pair<grpc::Status, std::string> CallWithBytes(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
                                                    const std::string& bytes);
 
+// Sends bytes over a plain socket to this machine and returns the whole answer; HttpGet with a request made for it.
+std::string HttpExchange(int port, const std::string& request);
+std::string HttpGet(int port, const std::string& path);
+
 // The status of grpc.health.v1 for a service: "SERVING", "NOT_SERVING", or the error's message.
 std::string HealthOf(const std::shared_ptr<grpc::Channel>& channel, const std::string& service);
 

@@ -63,13 +63,15 @@ class Rationd {
   // One that serves `model` and is ready.
   static std::unique_ptr<Rationd> Serving(const std::string& model, std::vector<std::string> flags) {
     const std::string port_file = absl::StrCat(::testing::TempDir(), "/ports_", getpid(), "_", absl::ToUnixNanos(absl::Now()));
-    flags.insert(flags.end(), {"--model=" + model, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", "--threads=1",
+    flags.insert(flags.end(), {"--model=" + model, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
+                               "--control_listen=127.0.0.1:0", "--threads=1",
                                "--kv_budget=4MiB", "--port_file=" + port_file});
     auto rationd = std::make_unique<Rationd>(flags);
     while (access(port_file.c_str(), R_OK) != 0 && rationd->IsRunning()) absl::SleepFor(absl::Milliseconds(5));
-    std::istringstream(ReadFile(port_file)) >> rationd->port_ >> rationd->metrics_port_;
+    std::istringstream(ReadFile(port_file)) >> rationd->port_ >> rationd->metrics_port_ >> rationd->control_port_;
     EXPECT_GT(rationd->port_, 0) << rationd->output();
     EXPECT_GT(rationd->metrics_port_, 0);
+    EXPECT_GT(rationd->control_port_, 0);
     rationd->channel_ =
         grpc::CreateChannel(absl::StrCat("127.0.0.1:", rationd->port_), grpc::InsecureChannelCredentials());
     rationd->stub_ = v1::Generation::NewStub(rationd->channel_);
@@ -103,7 +105,7 @@ class Rationd {
   int wait_status_ = 0;
   bool reaped_ = false;
   std::string output_, port_file_;
-  int port_ = 0, metrics_port_ = 0;
+  int port_ = 0, metrics_port_ = 0, control_port_ = 0;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Generation::Stub> stub_;
 };
@@ -237,7 +239,7 @@ TEST_F(RationdTest, RefusesAWrongCommandLineInOneLineWithStatusTwo) {
 TEST_F(RationdTest, SaysInOneLineThatItsPortIsTaken) {
   auto first = Rationd::Serving(checkpoint_->directory(), {});
   Rationd second({"--model=" + checkpoint_->directory(), "--listen=127.0.0.1:" + std::to_string(first->port()),
-                  "--metrics_listen=", "--log_level=error", "--kv_budget=4MiB"});
+                  "--metrics_listen=", "--control_listen=", "--log_level=error", "--kv_budget=4MiB"});
   EXPECT_EQ(second.Wait(), 1);
   EXPECT_THAT(second.output(), ::testing::StartsWith("rationd: --listen: cannot bind 127.0.0.1:"));
   const std::string output = second.output();

@@ -1,9 +1,4 @@
 // The server around the calls: tokenizer and model information, health, reflection, metrics, drain.
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -27,27 +22,6 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 constexpr char kService[] = "ration.v1.Generation";
-
-// Sends bytes over a plain socket and returns the whole answer.
-std::string HttpExchange(int port, const std::string& request) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  std::string answer;
-  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
-    send(fd, request.data(), request.size(), MSG_NOSIGNAL);
-    char buffer[4096];
-    for (ssize_t n; (n = recv(fd, buffer, sizeof(buffer), 0)) > 0;) answer.append(buffer, static_cast<size_t>(n));
-  }
-  close(fd);
-  return answer;
-}
-
-std::string HttpGet(int port, const std::string& path) {
-  return HttpExchange(port, absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
-}
 
 TEST(Tokenize, AppliesTheTemplateUnlessToldNotTo) {
   PuppetServer server;
@@ -215,6 +189,7 @@ TEST(Start, RefusesAnAddressThatIsTaken) {
   ServerOptions options;
   options.listen = ListenAddress{"127.0.0.1", first.server().port()};
   options.metrics_listen.reset();
+  options.control_listen.reset();
   ServedModel model;
   model.engine = std::make_unique<PuppetEngine>(std::make_shared<PuppetStrings>(), model.clock);
   const auto second = Server::Start(options, std::move(model));
@@ -268,7 +243,7 @@ TEST_F(MetricsEndpointTest, CountsRequestsAndRefusals) {
   EXPECT_THAT(metrics, StartsWith("HTTP/1.1 200 OK"));
   EXPECT_THAT(metrics, HasSubstr("ration_requests_total{outcome=\"length\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("ration_kv_budget_bytes 1048576\n"));
-  EXPECT_THAT(metrics, HasSubstr("ration_expert_ratio{expert=\"2\"} 0.5\n"));
+  EXPECT_THAT(metrics, HasSubstr("ration_expert_ratio{expert=\"1\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("ration_model_info{name=\"puppet\",architecture=\"PuppetForCausalLM\",dtype=\"float32\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("process_resident_memory_bytes "));
 }
