@@ -17,8 +17,6 @@ namespace {
 
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-// How many units of work ahead memory is fetched: one is less than the latency of a loaded memory when a unit is small.
-constexpr int kPrefetchUnits = 2;
 // Calls cheaper than this run on the calling thread: waking another costs more.
 constexpr int64_t kInlineCost = 15'000;
 
@@ -80,7 +78,9 @@ class ItemRunner {
     }
     if (item_.part_begin < item_.part_end) FindRows(item_.part_begin);
     StartCursor(item_.part_begin);
-    for (int i = 0; i < kPrefetchUnits; ++i) FetchNow(NextUnit());
+    NextChunk();
+    next_.budget = next_rows_;
+    while (next_.budget > 0) next_.FetchRow();
     for (int32_t index = item_.part_begin; index < item_.part_end; ++index) RunPart(index);
     if (item_.partial_begin < 0) FinishRows();
   }
@@ -154,52 +154,47 @@ class ItemRunner {
 
   static int ChunkSlots(const Part& part, int chunk) { return std::min(kChunkSlots, part.num_slots - chunk); }
 
-  // The cursor walks over the units of work (keys or values of a chunk and stored head) ahead of the computation.
+  // The cursor walks over the chunks (keys or values of kChunkSlots slots, all stored heads) one ahead of the computation.
   void StartCursor(int32_t index) {
     cursor_part_ = index;
     cursor_values_ = false;
     cursor_chunk_ = 0;
-    if (index >= item_.part_end) return;
-    cursor_ = GetPart(layout_, sequence_, last_query_, index);
-    cursor_heads_ = HeadsOf(cursor_.expert);
-    cursor_head_ = cursor_heads_.begin;
+    if (index < item_.part_end) cursor_ = GetPart(layout_, sequence_, last_query_, index);
   }
 
-  // The rows of the cursor's unit, to be fetched; none behind the last part. The cursor is never more than a part ahead, as
-  // each part has at least kPrefetchUnits units, so its rows are known.
-  PrefetchRows NextUnit() {
-    PrefetchRows next;
-    if (cursor_part_ >= item_.part_end) return next;
-    next.rows = scratch_.rows[cursor_part_ % 2] + cursor_chunk_;
-    next.offset_bytes = cursor_head_ * cursor_heads_.head_bytes + (cursor_values_ ? cursor_heads_.value_bytes : 0);
-    next.row_bytes = row_bytes_;
-    next.end = ChunkSlots(cursor_, cursor_chunk_);
-    if (++cursor_head_ < cursor_heads_.end) return next;
-    cursor_head_ = cursor_heads_.begin;
+  // Makes the cursor's chunk the one to be fetched; there is none behind the last part. As a part has at least two chunks, the
+  // cursor's is in this part or the next, so its rows are known.
+  void NextChunk() {
+    next_ = PrefetchRows();
+    next_rows_ = 0;
+    if (cursor_part_ >= item_.part_end) return;
+    const StoredHeads heads = HeadsOf(cursor_.expert);
+    const int32_t page_rows = layout_.slots_per_page[cursor_.expert];
+    next_.rows = scratch_.rows[cursor_part_ % 2] + cursor_chunk_;
+    next_.num_rows = ChunkSlots(cursor_, cursor_chunk_);
+    next_.page_rows = page_rows;
+    next_.row_bytes = row_bytes_;
+    next_.head_bytes = heads.head_bytes;
+    next_.head_begin = heads.begin * heads.head_bytes + (cursor_values_ ? heads.value_bytes : 0);
+    next_.head_end = next_.head_begin + (heads.end - heads.begin) * heads.head_bytes;
+    next_.offset = next_.head_begin;
+    next_.page_end = std::min(next_.num_rows, page_rows - (cursor_.slot_begin + cursor_chunk_) % page_rows);
+    next_rows_ = next_.num_rows * (heads.end - heads.begin);
     cursor_chunk_ += kChunkSlots;
-    if (cursor_chunk_ < cursor_.num_slots) return next;
+    if (cursor_chunk_ < cursor_.num_slots) return;
     cursor_chunk_ = 0;
     if (cursor_values_) {
       StartCursor(cursor_part_ + 1);
     } else {
       cursor_values_ = true;
     }
-    return next;
   }
 
-  static void FetchNow(const PrefetchRows& next) {
-    for (int i = next.begin; i < next.end; ++i) {
-      const uint8_t* begin = next.rows[i] + next.offset_bytes;
-      for (int64_t line = 0; line < next.row_bytes; line += 64) __builtin_prefetch(begin + line, 0, 2);
-    }
-  }
-
-  // Packing takes about as long as multiplying four rows; the prefetches are shared out accordingly.
-  static PrefetchRows TakeForPacking(const StoredHeads& heads, PrefetchRows* next) {
-    PrefetchRows first = *next;
-    first.end = next->end * 4 / (4 + heads.rows_each);
-    next->begin = first.end;
-    return first;
+  // The share of the next chunk that is fetched while stored head `head` of this one is computed.
+  int FetchShare(const StoredHeads& heads, int head) const {
+    const int count = heads.end - heads.begin;
+    const int i = head - heads.begin;
+    return next_rows_ * (i + 1) / count - next_rows_ * i / count;
   }
 
   void Scores(const Part& part, const uint8_t* const* rows) {
@@ -207,18 +202,23 @@ class ItemRunner {
     const bool directly = kernels_.scores_directly != nullptr && kernels_.scores_directly(heads.rows_each / item_.num_queries, head_dim_);
     for (int chunk = 0; chunk < part.num_slots; chunk += kChunkSlots) {
       const int slots = ChunkSlots(part, chunk);
+      NextChunk();
       for (int head = heads.begin; head < heads.end; ++head) {
-        PrefetchRows next = NextUnit();
+        const int to_fetch = FetchShare(heads, head);
         const int64_t row = int64_t{head - heads.begin} * heads.rows_each;
         if (directly) {
+          next_.budget = to_fetch;
           kernels_.score(query_ + row * key_words_, key_words_, rows + chunk, head * heads.head_bytes, slots, head_dim_,
-                         scores_ + row * kPartSlots + chunk, kPartSlots, heads.rows_each, next);
+                         scores_ + row * kPartSlots + chunk, kPartSlots, heads.rows_each, next_);
           continue;
         }
-        const PrefetchRows first = TakeForPacking(heads, &next);
-        kernels_.pack_keys(rows + chunk, head * heads.head_bytes, slots, head_dim_, first, packed_);
+        // Packing takes about as long as multiplying four rows; the fetching is shared out accordingly.
+        next_.budget = to_fetch * 4 / (4 + heads.rows_each);
+        const int rest = to_fetch - next_.budget;
+        kernels_.pack_keys(rows + chunk, head * heads.head_bytes, slots, head_dim_, next_, packed_);
+        next_.budget = rest;
         kernels_.multiply(query_ + row * key_words_, key_words_, packed_, kChunkSlots, scores_ + row * kPartSlots + chunk,
-                          kPartSlots, heads.rows_each, key_words_, static_cast<int>(RoundUp(slots, kMaxLanes)), false, next);
+                          kPartSlots, heads.rows_each, key_words_, static_cast<int>(RoundUp(slots, kMaxLanes)), false, next_);
       }
     }
   }
@@ -246,11 +246,13 @@ class ItemRunner {
     const auto* weights = reinterpret_cast<const uint32_t*>(scores_);
     for (int chunk = 0; chunk < part.num_slots; chunk += kChunkSlots) {
       const int slots = ChunkSlots(part, chunk);
+      NextChunk();
       for (int head = heads.begin; head < heads.end; ++head) {
+        next_.budget = FetchShare(heads, head);
         const int64_t offset = heads.value_bytes + head * heads.head_bytes;
         const int64_t row = int64_t{head - heads.begin} * heads.rows_each;
         kernels_.add_values(weights + row * kPartSlots + chunk / kernels_.slots_per_word, kPartSlots, rows + chunk, offset, slots,
-                            head_dim_, padded_dim_, part_out_ + row * padded_dim_, heads.rows_each, chunk > 0, NextUnit(),
+                            head_dim_, padded_dim_, part_out_ + row * padded_dim_, heads.rows_each, chunk > 0, next_,
                             packed_);
       }
     }
@@ -299,9 +301,9 @@ class ItemRunner {
   int32_t cursor_part_ = 0;
   bool cursor_values_ = false;
   int cursor_chunk_ = 0;
-  int cursor_head_ = 0;
   Part cursor_;
-  StoredHeads cursor_heads_ = {};
+  PrefetchRows next_;  // the chunk being fetched
+  int next_rows_ = 0;  // of all its stored heads
 };
 
 }  // namespace

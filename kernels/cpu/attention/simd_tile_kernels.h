@@ -14,34 +14,32 @@
 namespace ration::kernels::cpu {
 namespace {
 
-// Hands out the rows to fetch evenly over `num_steps` steps. They go to the second-level cache: the first is full of the chunk at
+// Hands out the rows to fetch evenly over `num_steps` steps; what is left, at its end. They go to the second-level cache: the first is full of the chunk at
 // work, and pages of equal alignment would push each other out of it (measured: 15-25 % slower).
 class Prefetcher {
  public:
-  Prefetcher(const PrefetchRows& next, int64_t num_steps) : next_(next), row_(next.begin) {
-    const int64_t rows = next.end - next.begin;
-    if (rows <= 0 || num_steps <= 0) {
-      row_ = next.end;
-    } else if (rows >= num_steps) {
-      burst_ = static_cast<int>((rows + num_steps - 1) / num_steps);
-    } else {
-      interval_ = static_cast<int>(num_steps / rows);
+  Prefetcher(PrefetchRows& next, int64_t num_steps) : next_(next) {
+    if (next.budget >= num_steps) {
+      burst_ = num_steps > 0 ? static_cast<int>((next.budget + num_steps - 1) / num_steps) : 0;
+    } else if (next.budget > 0) {
+      interval_ = static_cast<int>(num_steps / next.budget);
     }
     wait_ = interval_;
   }
+  ~Prefetcher() {
+    while (next_.budget > 0) next_.FetchRow();
+  }
+  Prefetcher(const Prefetcher&) = delete;
+  Prefetcher& operator=(const Prefetcher&) = delete;
 
   void Step() {
     if (--wait_ > 0) return;
     wait_ = interval_;
-    for (int i = 0; i < burst_ && row_ < next_.end; ++i, ++row_) {
-      const uint8_t* begin = next_.rows[row_] + next_.offset_bytes;
-      for (int64_t line = 0; line < next_.row_bytes; line += 64) __builtin_prefetch(begin + line, 0, 2);
-    }
+    for (int i = 0; i < burst_ && next_.budget > 0; ++i) next_.FetchRow();
   }
 
  private:
-  const PrefetchRows& next_;
-  int row_;
+  PrefetchRows& next_;
   int burst_ = 1;
   int interval_ = 1;
   int wait_ = 1;
@@ -109,7 +107,7 @@ void MultiplyColumns(const uint32_t* a, int64_t a_stride, const uint32_t* b, int
 
 template <class F>
 void Multiply(const uint32_t* a, int64_t a_stride, const uint32_t* b, int64_t b_stride, float* sums, int64_t sums_stride,
-              int num_rows, int steps, int columns, bool accumulate, const PrefetchRows& next) {
+              int num_rows, int steps, int columns, bool accumulate, PrefetchRows& next) {
   constexpr int kVectors = F::kVectors;
   constexpr int kLanes = F::Simd::kLanes;
   const int64_t blocks = (num_rows + F::kRows - 1) / F::kRows * ((columns + kVectors * kLanes - 1) / (kVectors * kLanes));
@@ -211,7 +209,7 @@ struct FloatFormat {
     }
   }
 
-  static void PackKeys(const uint8_t* const* rows, int64_t offset, int count, int head_dim, const PrefetchRows& next,
+  static void PackKeys(const uint8_t* const* rows, int64_t offset, int count, int head_dim, PrefetchRows& next,
                        uint32_t* keys) {
     constexpr int kBytes = kBF16 ? 2 : 4;
     Prefetcher prefetcher(next, count);
@@ -227,7 +225,7 @@ struct FloatFormat {
   }
 
   static void AddValues(const uint32_t* weights, int64_t weights_stride, const uint8_t* const* rows, int64_t offset, int count,
-                        int head_dim, int padded_dim, float* out, int num_rows, bool accumulate, const PrefetchRows& next,
+                        int head_dim, int padded_dim, float* out, int num_rows, bool accumulate, PrefetchRows& next,
                         uint32_t* scratch) {
     for (int slot = 0; slot < count; ++slot) {
       float* packed = reinterpret_cast<float*>(scratch) + int64_t{slot} * padded_dim;

@@ -37,7 +37,7 @@ struct Avx2Format : FloatFormat<Avx2Format<kBF16>, Avx2Simd, kBF16> {
   static constexpr int kVectors = 2;
 
   // Transposes 8 slots x 8 words at a time; a word of a bfloat16 row is a pair, split after the transposition.
-  static void PackKeys(const uint8_t* const* rows, int64_t offset, int count, int head_dim, const PrefetchRows& next,
+  static void PackKeys(const uint8_t* const* rows, int64_t offset, int count, int head_dim, PrefetchRows& next,
                        uint32_t* keys) {
     constexpr int kPerWord = kBF16 ? 2 : 1;
     const int words = head_dim / kPerWord;

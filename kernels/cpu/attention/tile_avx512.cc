@@ -14,7 +14,7 @@ struct Avx512Format : FloatFormat<Avx512Format<kBF16>, Avx512Simd, kBF16> {
   static constexpr int kRows = 4;
   static constexpr int kVectors = 4;
 
-  static void PackKeys(const uint8_t* const* rows, int64_t offset, int count, int head_dim, const PrefetchRows& next,
+  static void PackKeys(const uint8_t* const* rows, int64_t offset, int count, int head_dim, PrefetchRows& next,
                        uint32_t* keys) {
     if (!kBF16) {
       PackWords<false>(rows, offset, count, head_dim, next, keys);

@@ -74,7 +74,7 @@ struct PairFormat {
     if (head_dim % 2 != 0) out[head_dim] = 0;
   }
 
-  static void PackKeys(const uint8_t* const* rows, int64_t offset, int count, int head_dim, const PrefetchRows& next,
+  static void PackKeys(const uint8_t* const* rows, int64_t offset, int count, int head_dim, PrefetchRows& next,
                        uint32_t* keys) {
     if (head_dim % 2 == 0) {
       PackWords<false>(rows, offset, count, head_dim / 2, next, keys);
@@ -165,7 +165,7 @@ struct PairFormat {
   }
 
   static void Score(const uint32_t* query, int64_t query_stride, const uint8_t* const* rows, int64_t offset, int count,
-                    int head_dim, float* scores, int64_t scores_stride, int num_rows, const PrefetchRows& next) {
+                    int head_dim, float* scores, int64_t scores_stride, int num_rows, PrefetchRows& next) {
     Prefetcher prefetcher(next, int64_t{(num_rows + 7) / 8} * (head_dim / 64) * ((count + 15) / 16) * 4);
     int row = 0;
     for (; row + 8 <= num_rows; row += 8) {
@@ -234,7 +234,7 @@ struct PairFormat {
   }
 
   static void AddValues(const uint32_t* weights, int64_t weights_stride, const uint8_t* const* rows, int64_t offset, int count,
-                        int head_dim, int padded_dim, float* out, int num_rows, bool accumulate, const PrefetchRows& next,
+                        int head_dim, int padded_dim, float* out, int num_rows, bool accumulate, PrefetchRows& next,
                         uint32_t*) {
     const int steps = (count + 1) / 2;
     Prefetcher prefetcher(next, int64_t{(num_rows + 3) / 4} * ((head_dim + 63) / 64) * steps);

@@ -25,14 +25,38 @@ inline constexpr int kMaxLanes = 16;
 // Rows of outputs are padded to a multiple of this: a vector of bfloat16.
 inline constexpr int kDimPadding = 32;
 
-// Rows that will be packed next. They are fetched into the cache a few at a time while the chunk before them is packed and
-// multiplied: all at once they would only queue up behind each other (a core has about 24 misses outstanding).
+// Keys or values of the next chunk. They are fetched into the cache a few rows at a time while this chunk is computed: all at
+// once they would only queue up behind each other (a core has about 24 misses outstanding). The order is that of the addresses,
+// page by page, all stored heads of a page before the next page.
 struct PrefetchRows {
-  const uint8_t* const* rows = nullptr;  // [end]
-  int64_t offset_bytes = 0;
+  const uint8_t* const* rows = nullptr;  // [num_rows], of stored head 0
+  int num_rows = 0;
+  int page_rows = 0;       // rows of a page
   int64_t row_bytes = 0;
-  int begin = 0;  // rows still to be fetched: [begin, end)
-  int end = 0;
+  int64_t head_bytes = 0;  // from a stored head to the next
+  int64_t head_begin = 0;  // offsets of the first stored head, and behind the last
+  int64_t head_end = 0;
+  // The next row: rows[row] + offset, in the page that has [page_begin, page_end).
+  int64_t offset = 0;
+  int row = 0;
+  int page_begin = 0;
+  int page_end = 0;
+  int budget = 0;  // rows left to be fetched by the function that this is passed to
+
+  // REQUIRES: budget > 0.
+  void FetchRow() {
+    const uint8_t* begin = rows[row] + offset;
+    for (int64_t line = 0; line < row_bytes; line += 64) __builtin_prefetch(begin + line, 0, 2);
+    --budget;
+    if (++row < page_end) return;
+    offset += head_bytes;
+    if (offset >= head_end) {
+      offset = head_begin;
+      page_begin = page_end;
+      page_end = page_end + page_rows < num_rows ? page_end + page_rows : num_rows;
+    }
+    row = page_begin;
+  }
 };
 
 struct TileKernels {
@@ -44,25 +68,25 @@ struct TileKernels {
   // words[key_words] = query * factor.
   void (*pack_query)(const float* query, int head_dim, float factor, uint32_t* words);
 
-  // keys[key_words][kChunkSlots] from the rows at rows[i] + offset_bytes, i < count rounded up to kMaxLanes. Fetches all of
-  // `next`.
-  void (*pack_keys)(const uint8_t* const* rows, int64_t offset_bytes, int count, int head_dim, const PrefetchRows& next,
+  // keys[key_words][kChunkSlots] from the rows at rows[i] + offset_bytes, i < count rounded up to kMaxLanes. Fetches
+  // next.budget rows.
+  void (*pack_keys)(const uint8_t* const* rows, int64_t offset_bytes, int count, int head_dim, PrefetchRows& next,
                     uint32_t* keys);
 
   // sums[num_rows][columns] (+)= a[num_rows][steps] x b[steps][columns]; columns is a multiple of kMaxLanes. The words of a
-  // row of `a` are those of pack_query, b comes from pack_keys. Strides in words. Fetches all of `next`.
+  // row of `a` are those of pack_query, b comes from pack_keys. Strides in words. Fetches next.budget rows.
   void (*multiply)(const uint32_t* a, int64_t a_stride, const uint32_t* b, int64_t b_stride, float* sums,
                    int64_t sums_stride, int num_rows, int steps, int columns, bool accumulate,
-                   const PrefetchRows& next);
+                   PrefetchRows& next);
 
   // True where `score` takes the place of pack_keys and multiply, as few rows do not pay for packing: decided by the rows of one
   // query, so that results do not depend on how many queries are computed together. nullptr: nowhere.
   bool (*scores_directly)(int rows_per_query, int head_dim) = nullptr;
 
   // scores[num_rows][count rounded up to kMaxLanes] = query[num_rows] x keys[count], where the words of the query are those of
-  // pack_query and the keys are as in pack_keys. Strides in words. Fetches all of `next`. nullptr with scores_directly.
+  // pack_query and the keys are as in pack_keys. Strides in words. Fetches next.budget rows. nullptr with scores_directly.
   void (*score)(const uint32_t* query, int64_t query_stride, const uint8_t* const* rows, int64_t offset_bytes, int count,
-                int head_dim, float* scores, int64_t scores_stride, int num_rows, const PrefetchRows& next) = nullptr;
+                int head_dim, float* scores, int64_t scores_stride, int num_rows, PrefetchRows& next) = nullptr;
 
   // Replaces the row's scores (base-2 logits) by packed weights 2^(score - max), zero from `visible` up to `padded` slots
   // (a multiple of kMaxLanes). Returns the largest of the first `visible` >= 1 scores and the sum of the weights as packed.
@@ -70,9 +94,9 @@ struct TileKernels {
 
   // out[num_rows][padded_dim] (+)= weights[num_rows] x values[count][head_dim], where the values are the rows at rows[i] +
   // offset_bytes (as in pack_keys) and the words of a row of weights are those of softmax. The order of components in `out` is
-  // the implementation's own, until finish. `scratch` has room for kChunkSlots * padded_dim words. Fetches all of `next`.
+  // the implementation's own, until finish. `scratch` has room for kChunkSlots * padded_dim words. Fetches next.budget rows.
   void (*add_values)(const uint32_t* weights, int64_t weights_stride, const uint8_t* const* rows, int64_t offset_bytes, int count,
-                     int head_dim, int padded_dim, float* out, int num_rows, bool accumulate, const PrefetchRows& next,
+                     int head_dim, int padded_dim, float* out, int num_rows, bool accumulate, PrefetchRows& next,
                      uint32_t* scratch);
 
   // Merges a partial result into (max, sum, out): the exact reduction by log-sum-exp. padded_dim is a multiple of kDimPadding.

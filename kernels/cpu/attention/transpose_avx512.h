@@ -43,7 +43,7 @@ inline void Transpose(__m512i (&rows)[16]) {
 
 // keys[words][kChunkSlots] from rows of `words` words. kSplit: each word is a bfloat16 pair and becomes two float words.
 template <bool kSplit>
-inline void PackWords(const uint8_t* const* rows, int64_t offset, int count, int words, const PrefetchRows& next,
+inline void PackWords(const uint8_t* const* rows, int64_t offset, int count, int words, PrefetchRows& next,
                       uint32_t* keys) {
   Prefetcher prefetcher(next, (count + 15) / 16 * (words / 16) * 16);
   for (int slot = 0; slot < count; slot += 16) {
