@@ -34,7 +34,8 @@ int64_t FloorPages(const KvCacheSpec& spec, const Ratio& floor, int64_t tokens) 
   int64_t prefix_ppm = 0;
   for (int e = 0; e < spec.num_experts(); ++e) {
     prefix_ppm += floor.ppm(e);
-    reachable[e] = prefix_ppm > 0 && !(prefix_ppm == Ratio::kOne && floor.ppm(e) == 0);
+    // Experts behind the floor's last one too: a ratio above the floor, or an older ladder's, may have sent tokens there.
+    reachable[e] = prefix_ppm > 0;
     const int64_t share = static_cast<int64_t>(static_cast<__int128>(prefix_ppm) * tokens / Ratio::kOne);
     max_prefix[e] = prefix_ppm == 0 ? 0 : std::min(tokens, share + spec.slots_per_page(e) + kRouted);
   }

@@ -60,8 +60,9 @@ class KvBudget {
 };
 
 // An upper bound on the pages (over all layers) that a sequence of at most `tokens` tokens holds while it is *at the floor*: regrouped as
-// far towards `floor` as whole pages allow (Regrouper), plus one step's tokens routed at `floor`. Monotone in `tokens`. For an AllTo
-// floor it is exact. See docs/budget_control.md for the proof.
+// far towards `floor` as whole pages allow (Regrouper), plus one step's tokens routed at `floor`. Monotone in `tokens`. For a floor
+// of everything at the cheapest expert it is exact; others count a tail page of every cheaper expert, which may hold tokens from before.
+// See docs/budget_control.md for the proof.
 int64_t FloorPages(const KvCacheSpec& spec, const Ratio& floor, int64_t tokens);
 
 }  // namespace ration

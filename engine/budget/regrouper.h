@@ -23,8 +23,9 @@ class Regrouper {
   Regrouper(KvCacheManager* cache, KvStore* store);
 
   // Moves pages of `sequence` towards `target` until `pages` are free that were not (a few more may be: layers share the work evenly),
-  // or until no page can move without taking an expert prefix below its share. Returns the pages freed. The bytes follow with Flush,
-  // which must come before anything else is appended or freed.
+  // or until no page can move without taking an expert prefix below its share. One pass over the layers: what a later one lacks, an
+  // earlier one gives when called again. Returns the pages freed. The bytes follow with Flush, which must come before anything else is
+  // appended or freed, and before the next call for the same sequence.
   int64_t Regroup(SequenceKv& sequence, const Ratio& target, int64_t pages);
   // Lets the store do what was decided.
   void Flush();
