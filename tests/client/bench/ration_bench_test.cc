@@ -198,7 +198,7 @@ TEST(RationBenchTest, StatesAreSampledSummarisedAndWritten) {
   const std::string path = ::testing::TempDir() + "/timeline.csv";
   // Long enough for both states to arrive: the slow reader's pause.
   const Result result =
-      RunBench(service, {"--concurrency=1", "--max_requests=1", "--slow_share=1", "--slow_pause=500ms",
+      RunBench(service, {"--concurrency=1", "--max_requests=1", "--slow_share=1", "--slow_pause=1500ms",
                          "--control=" + service.target(), "--timeline=" + path, "--json"});
   ASSERT_EQ(result.exit_status, 0) << result.err;
   const nlohmann::json state = result.json()["state"];
