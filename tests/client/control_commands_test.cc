@@ -159,7 +159,8 @@ TEST_F(ControlCommandsTest, WatchPrintsALineForEachStateWhereThereIsNoTerminal) 
   EXPECT_THAT(out_.str(), StartsWith("3725.0 s  used 768 MiB of 1.00 GiB (75.0 %)"));
   EXPECT_THAT(out_.str(), HasSubstr("\n3726.0 s  "));
   EXPECT_THAT(out_.str(), Not(HasSubstr("\x1b")));
-  EXPECT_EQ(std::count(out_.str().begin(), out_.str().end(), '\n'), 2);
+  const std::string text = out_.str();
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
 }
 
 TEST_F(ControlCommandsTest, WatchLeavesTheTerminalAsItWasAndTheLastFrameOnIt) {
