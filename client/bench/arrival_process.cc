@@ -1,5 +1,6 @@
 // Gaps are drawn independently; a gamma distribution of shape 1 is the exponential one, so that one code serves both
-// processes. Layer: client/bench.
+// processes.
+// Layer: client/bench.
 #include "client/bench/arrival_process.h"
 
 namespace ration {

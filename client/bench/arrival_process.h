@@ -1,6 +1,7 @@
 // When requests arrive: Poisson and gamma processes of a given rate, reproducible from a seed.
 // Not here: what arrives (workload.h), arrivals recorded in a file (trace_file.h), closed loops, which have no arrival
-// times. Layer: client/bench. Thread-compatible.
+// times.
+// Layer: client/bench. Thread-compatible.
 #ifndef RATION_CLIENT_BENCH_ARRIVAL_PROCESS_H_
 #define RATION_CLIENT_BENCH_ARRIVAL_PROCESS_H_
 

@@ -1,5 +1,7 @@
 // Invariants: (1) live_ holds exactly the streams that were started and whose OnEnd was not yet taken. (2) In a closed
-// loop free_slots_.size() + live_.size() == concurrency. Layer: client/bench.
+// loop free_slots_.size() + live_.size() == concurrency.
+// One loop: take what ended, send what is due, sleep until the next of both.
+// Layer: client/bench.
 #include "client/bench/load_runner.h"
 
 #include <algorithm>

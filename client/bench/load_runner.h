@@ -1,7 +1,8 @@
 // Runs a workload against a server: sends each request at its time (open loop) or whenever one of N slots is free
 // (closed loop), and collects the records. One thread decides; hundreds of streams are open without a thread each. An
 // open loop is never held back by slow responses, and latencies count from the intended time, so that a stall of the
-// server shows in every request that arrived during it. Layer: client/bench. Thread rule: Run on one thread; Stop from
+// server shows in every request that arrived during it.
+// Layer: client/bench. Thread rule: Run on one thread; Stop from
 // any.
 #ifndef RATION_CLIENT_BENCH_LOAD_RUNNER_H_
 #define RATION_CLIENT_BENCH_LOAD_RUNNER_H_

@@ -1,5 +1,6 @@
 // gnuplot reads its program from standard input and writes the picture to standard output, so that no path is ever
-// quoted in it, and it is started without a shell. Layer: client/bench.
+// quoted in it, and it is started without a shell.
+// Layer: client/bench.
 #include "client/bench/plot.h"
 
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 // Reads traces line by line; a line that is not understood ends the reading, since a trace with holes is another
-// workload. Layer: client/bench.
+// workload.
+// Layer: client/bench.
 #include "client/bench/trace_file.h"
 
 #include <algorithm>

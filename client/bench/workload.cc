@@ -1,3 +1,4 @@
+// Lengths are drawn apart from arrival times, so that either may change without the other.
 // Layer: client/bench.
 #include "client/bench/workload.h"
 

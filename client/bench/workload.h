@@ -1,6 +1,7 @@
 // What is asked for: a sequence of requests, each with its arrival time and its lengths, drawn at random or taken from
 // a trace, and made to fit the model's context. Not here: the prompts' tokens (prompt_source.h), sending
-// (load_runner.h). Layer: client/bench. Thread-compatible.
+// (load_runner.h).
+// Layer: client/bench. Thread-compatible.
 #ifndef RATION_CLIENT_BENCH_WORKLOAD_H_
 #define RATION_CLIENT_BENCH_WORKLOAD_H_
 
