@@ -128,7 +128,9 @@ TEST(FloorPages, BoundsWhateverASequenceHoldsAtItsFloor) {
   int64_t tight = 0;
   for (int trial = 0; trial < 3000; ++trial) {
     constexpr int kLayers = 2;
-    MarkedCache cache(kLayers, 1500);
+    // Small pages, where what routing may be off by counts most, and large ones, where a page's tokens do.
+    const int64_t pages_of = trial % 2 == 0 ? 1 : 8;
+    MarkedCache cache(kLayers, 1500, pages_of * MarkedCache::kPageBytes);
     const auto sequence = cache.manager.NewSequence();
     const Ratio floor = trial % 4 == 0 ? Ratio::AllTo(1 + static_cast<int>(random() % 2), 3) : RandomRatio(random);
     if (floor.ppm(0) == Ratio::kOne) continue;  // holds whatever was routed: below
@@ -138,7 +140,7 @@ TEST(FloorPages, BoundsWhateverASequenceHoldsAtItsFloor) {
     const int rounds = 1 + static_cast<int>(random() % 4);
     for (int round = 0; round < rounds; ++round) {
       // Before this step: anything was routed.
-      const int64_t burst = static_cast<int64_t>(random() % (trial % 3 == 0 ? 12 : 150));
+      const int64_t burst = static_cast<int64_t>(random() % (trial % 3 == 0 ? 12 : 150 * pages_of));
       const Ratio ratio = RandomRatio(random);
       const uint32_t kind = random() % 4;
       for (int layer = 0; layer < kLayers; ++layer) {

@@ -1,4 +1,5 @@
-// A KV cache of three experts (4, 8 and 16 slots a page) whose tokens leave marks in a FakeKvStore, for tests of what moves tokens.
+// A KV cache of three experts (4, 8 and 16 slots a page unless told otherwise) whose tokens leave marks in a FakeKvStore, for tests of
+// what moves tokens.
 // Layer: tests. Thread-compatible.
 #ifndef RATION_TESTS_ENGINE_BUDGET_MARKED_CACHE_H_
 #define RATION_TESTS_ENGINE_BUDGET_MARKED_CACHE_H_
@@ -16,17 +17,18 @@
 namespace ration::testing {
 
 struct MarkedCache {
-  static KvCacheSpec Spec(int64_t num_layers) {
+  static constexpr int64_t kPageBytes = 1024;
+  static KvCacheSpec Spec(int64_t num_layers, int64_t page_bytes = kPageBytes) {
     KvCacheSpec::Options options;
     options.num_layers = num_layers;
     options.num_kv_heads = 4;
     options.head_dim = 8;
     options.experts = *ExpertSpec::Create({1, 2, 4}, 4);
-    options.page_bytes = 1024;
+    options.page_bytes = page_bytes;
     return *KvCacheSpec::Create(options);
   }
-  explicit MarkedCache(int64_t num_layers, int64_t pages = 4000)
-      : manager(Spec(num_layers), pages), store(manager.spec().layout(), pages), regrouper(&manager, &store) {}
+  explicit MarkedCache(int64_t num_layers, int64_t pages = 4000, int64_t page_bytes = kPageBytes)
+      : manager(Spec(num_layers, page_bytes), pages), store(manager.spec().layout(), pages), regrouper(&manager, &store) {}
 
   // scores: as KvCacheManager::Append. Marks are 1, 2, 3, ...
   void Append(SequenceKv& sequence, int64_t layer, const std::vector<uint8_t>& experts,
