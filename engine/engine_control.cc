@@ -94,7 +94,7 @@ void EngineCore::SetBudget(const BudgetChange& change, std::optional<int64_t> ex
   pending_->done = std::move(done);
   budget_.set_num_pages(num_pages);
   ApplyPolicy();
-  pending_->requests_shed = Shed(num_pages, now);
+  if (change.shed) pending_->requests_shed = Shed(num_pages, now);
   RefuseWhatCannotFit(now);
   ContinueBudgetChange(now);
 }

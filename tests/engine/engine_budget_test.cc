@@ -1,6 +1,8 @@
 // SetBudget while requests run: up at once, down by regrouping until it fits, refusals that change nothing, shedding.
 #include <limits>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -303,6 +305,31 @@ TEST(SetBudget, OfAnIdleEngineGivesEverythingBack) {
   const Load again(&governed, 4, 60, 30, "again");
   governed.RunUntilIdle();
   again.ExpectComplete(&governed);
+}
+
+// Requests admitted beyond what can be promised stay beyond it when overcommitting ends; that is no reason to end them unasked.
+TEST(SetBudget, EndsNobodyUnaskedAfterOvercommit) {
+  GovernedEngine governed(40, "", [](HarnessOptions& options) {
+    options.engine.policy.admission_overcommit = 3;
+    options.engine.policy.gains.headroom = 0;
+  });
+  const Load load(&governed, 6, 60, 60);
+  governed.Steps(3);
+  ASSERT_GT(governed.stats().kv_reserved_bytes, 60 * kPage);
+  PolicyChange change;
+  change.admission_overcommit = 1;
+  ASSERT_TRUE(governed.engine().SetPolicy(change, std::nullopt).ok());
+  std::optional<absl::StatusOr<BudgetResult>> outcome;
+  BudgetChange budget;
+  budget.budget_bytes = 60 * kPage;
+  governed.engine().SetBudget(budget, std::nullopt, [&](absl::StatusOr<BudgetResult> result) { outcome = std::move(result); });
+  ASSERT_TRUE(outcome.has_value() && outcome->ok());
+  EXPECT_EQ((*outcome)->requests_shed, 0);
+  while (governed.engine().Step()) EXPECT_LE(governed.stats().kv_used_bytes, 60 * kPage);
+  for (size_t i = 0; i < load.sinks.size(); ++i) {
+    EXPECT_EQ(load.sinks[i]->finish()->reason, FinishReason::kLength) << load.sinks[i]->finish()->status;
+    EXPECT_EQ(load.sinks[i]->token_ids(), governed->ExpectedGreedy(load.requests[i])) << i;
+  }
 }
 
 }  // namespace
