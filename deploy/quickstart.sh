@@ -6,7 +6,8 @@
 #
 #   --prompt=TEXT           begin the story with TEXT
 #   --max_new_tokens=COUNT  length of the story in tokens (default 200)
-#   --ratio=WEIGHTS         share of tokens for each expert (default 3:1:6; 1:0:0 keeps full KV)
+#   --ratio=WEIGHTS         share of tokens for each expert (default 3:1:6, half of full KV; "auto": the governor's choice,
+#                           which keeps everything while memory is free)
 #   --model=DIRECTORY       another model (default deploy/models/stories-mixsga)
 #   --serve                 leave the server running and say how to talk to it
 #   --help
@@ -94,7 +95,9 @@ if [ "$serve" -eq 1 ]; then  # the usual ports if nobody has them: rationctl the
 fi
 flags=("--model=$model" "--listen=$listen" "--metrics_listen=$metrics_listen" "--control_listen=$control_listen" \
   "--port_file=$work/ports" --kv_budget=256MiB)
-[ -z "$ratio" ] || flags+=("--ratio=$ratio")
+# A plain model has one expert and takes no ratio.
+if [ -z "$ratio" ] && grep -q '"mixsga"' "$model/config.json" 2>/dev/null; then ratio=3:1:6; fi
+case $ratio in '' | auto) ;; *) flags+=("--ratio=$ratio") ;; esac
 if [ "$serve" -eq 1 ]; then
   # Outlives this script: its own session, its log where it can be found again.
   server_log=${TMPDIR:-/tmp}/rationd-$(id -u).log
@@ -113,7 +116,7 @@ for ((tries = 0; ; ++tries)); do
   fi
   sleep 0.1
 done
-{ read -r port; read -r metrics_port; } <"$work/ports"
+{ read -r port; read -r metrics_port; read -r control_port; } <"$work/ports"
 server=127.0.0.1:$port
 
 printf '\n'
@@ -132,6 +135,7 @@ ctl=$rationctl
 step "rationd is running"
 cat <<TEXT
   gRPC      $server
+  control   127.0.0.1:$control_port
   metrics   http://127.0.0.1:$metrics_port/metrics
   log       $server_log
   stop it   kill $pid
@@ -139,6 +143,8 @@ cat <<TEXT
 Try:
   $(printf %q "$ctl") generate --server=$server "One day, a cat"
   $(printf %q "$ctl") info --server=$server
+  $(printf %q "$ctl") watch --control=127.0.0.1:$control_port
+  $(printf %q "$ctl") ratio auto --control=127.0.0.1:$control_port
   grpcurl -plaintext -d '{"text": "One day, a cat"}' $server ration.v1.Generation/GenerateStream
   buf curl --protocol grpc --http2-prior-knowledge -d '{"text": "One day, a cat"}' http://$server/ration.v1.Generation/GenerateStream
 TEXT

@@ -65,7 +65,8 @@ class Engine {
   virtual void Resume(const std::string& request_id) = 0;
 
   // Changes of what is in force. Each has an epoch, the engine's one counter, which they return and stats() shows. If
-  // `expected_epoch` is given and is not the epoch in force: Aborted, and nothing changes.
+  // `expected_epoch` is given and something was changed by these calls since: Aborted, and nothing changes. (The governor's own
+  // moves have epochs too, but are no conflict.)
   //
   // Fixes the ratio for tokens not yet routed and goes to ControlMode::kManual. FailedPrecondition under a policy other than
   // kGovernor; InvalidArgument if the ratio is not of the model's experts.

@@ -78,7 +78,7 @@ absl::StatusOr<std::unique_ptr<BudgetController>> BudgetController::Create(const
 }
 
 absl::Status BudgetController::CheckEpoch(std::optional<int64_t> expected) const {
-  if (!expected.has_value() || *expected == epoch_) return absl::OkStatus();
+  if (!expected.has_value() || (*expected >= operators_epoch_ && *expected <= epoch_)) return absl::OkStatus();
   return absl::AbortedError(absl::StrCat("expected_epoch: ", *expected, " is not the epoch in force, ", epoch_));
 }
 
@@ -96,7 +96,8 @@ absl::StatusOr<int64_t> BudgetController::SetRatio(const Ratio& ratio, std::opti
   policy_.mode = ControlMode::kManual;
   ratio_ = ratio;
   fraction_ = wanted_fraction_ = ratio.KvFraction(experts_);
-  return ++epoch_;
+  BumpEpoch();
+  return epoch_;
 }
 
 absl::StatusOr<int64_t> BudgetController::SetPolicy(const PolicyChange& change, std::optional<int64_t> expected_epoch) {
@@ -123,7 +124,8 @@ absl::StatusOr<int64_t> BudgetController::SetPolicy(const PolicyChange& change, 
     level_ = std::clamp(was_automatic ? level_ : fraction_, policy_.floor, policy_.ceiling);
     SetFraction(std::clamp(fraction_, policy_.floor, policy_.ceiling));
   }
-  return ++epoch_;
+  BumpEpoch();
+  return epoch_;
 }
 
 GovernorDecision BudgetController::Update(GovernorInput input) {

@@ -30,14 +30,15 @@ class BudgetController {
   // InvalidArgument names the field, the limit and the value.
   static absl::StatusOr<std::unique_ptr<BudgetController>> Create(const Options& options);
 
-  // Aborted, naming both, if `expected` is given and not the epoch in force.
+  // Aborted, naming both, if `expected` is given and an operator changed something since that epoch (or it is yet to come). What the
+  // governor does by itself is no conflict: it would be one almost always.
   absl::Status CheckEpoch(std::optional<int64_t> expected) const;
   // Both return the new epoch, or an error and change nothing: Aborted, or InvalidArgument naming field, limit and value. A floor that
   // was the old ladder's lowest fraction, and is not given, becomes the new ladder's.
   absl::StatusOr<int64_t> SetRatio(const Ratio& ratio, std::optional<int64_t> expected_epoch);
   absl::StatusOr<int64_t> SetPolicy(const PolicyChange& change, std::optional<int64_t> expected_epoch);
   // For changes made elsewhere (the budget).
-  void BumpEpoch() { ++epoch_; }
+  void BumpEpoch() { operators_epoch_ = ++epoch_; }
 
   // Once a step. Fills in what `input` needs of the policy and of the past (floor, ceiling, level) and, in automatic mode, puts the
   // decision in force: a new ratio is a new epoch. In manual mode the ratio stays; regroup_to_bytes and admit are the governor's for
@@ -62,6 +63,7 @@ class BudgetController {
   double wanted_fraction_ = 1;
   double level_ = 1;  // the governor's, in automatic mode
   int64_t epoch_ = 1;
+  int64_t operators_epoch_ = 1;  // of the last change that the governor did not make
 };
 
 }  // namespace ration

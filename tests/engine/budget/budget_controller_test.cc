@@ -78,6 +78,22 @@ TEST(BudgetController, RisesAtTheRateThroughStepsThatEarnLessThanAQuantum) {
   EXPECT_EQ(controller->epoch(), 2 + 48);
 }
 
+TEST(BudgetController, WhatTheGovernorDoesIsNoConflictForAnOperator) {
+  auto controller = Make();
+  EXPECT_EQ(*controller->SetRatio(R("0:1:0"), 1), 2);
+  PolicyChange automatic;
+  automatic.mode = ControlMode::kAuto;
+  EXPECT_EQ(*controller->SetPolicy(automatic, 2), 3);
+  UpdateWith(*controller, 3920);
+  ASSERT_EQ(controller->epoch(), 4);  // the governor's
+  EXPECT_TRUE(controller->CheckEpoch(3).ok());
+  EXPECT_TRUE(controller->CheckEpoch(4).ok());
+  EXPECT_EQ(controller->CheckEpoch(2).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(controller->CheckEpoch(5).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(*controller->SetRatio(R("0:1:0"), 3), 5);
+  EXPECT_EQ(controller->CheckEpoch(4).code(), absl::StatusCode::kAborted);
+}
+
 TEST(BudgetController, ManualKeepsTheRatioAndHoldsTheQueueAtIt) {
   auto controller = Make();
   EXPECT_EQ(*controller->SetRatio(R("0:1:0"), 1), 2);
