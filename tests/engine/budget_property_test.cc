@@ -265,6 +265,7 @@ INSTANTIATE_TEST_SUITE_P(Adversaries, BudgetProperty,
                                            Case{FakeModel::Scores::kFirst, DecodeRule::kArgmax, "", 1},
                                            Case{FakeModel::Scores::kFirst, DecodeRule::kThreshold, "1:0:0", 1},
                                            Case{FakeModel::Scores::kFirst, DecodeRule::kArgmax, "3:1:6", 1},
+                                           Case{FakeModel::Scores::kRandom, DecodeRule::kThreshold, "1:0:1", 1},
                                            Case{FakeModel::Scores::kRandom, DecodeRule::kThreshold, "", 1.8}),
                          [](const auto& info) { return absl::StrCat("Case", info.index); });
 
