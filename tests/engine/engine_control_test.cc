@@ -219,24 +219,6 @@ TEST(KvFloor, OfEverythingKeepsEverything) {
   EXPECT_GT(governed.stats().regrouped_total(), 0);
 }
 
-// Their tokens lie at an expert behind the last one of their floor, where regrouping cannot join them: the reservation must count that.
-TEST(KvFloor, ReservationsCoverTokensCheaperThanTheFloorsExperts) {
-  GovernedEngine governed(40, "1:0:1", [](HarnessOptions& options) {
-    options.engine.policy.ladder = *RatioLadder::Create(
-        testing::ThreeExperts(), {*Ratio::Parse("1:0:0", 3), *Ratio::Parse("0:1:0", 3), *Ratio::Parse("0:0:1", 3)});
-    options.engine.policy.floor = 0.5;
-    options.engine.policy.gains.headroom = 0;
-  });
-  std::vector<RecordingSink*> sinks;
-  for (int i = 0; i < 30; ++i) {
-    sinks.push_back(&governed->Submit(governed->Request(absl::StrCat("r", i), 6, 2)));
-    if (i % 10 == 9) governed.Step();
-  }
-  governed.RunUntilIdle();
-  for (RecordingSink* sink : sinks) EXPECT_EQ(sink->finish()->reason, FinishReason::kLength);
-  EXPECT_EQ(governed.stats().preemptions, 0);
-}
-
 TEST(Priority, ThePremiumRequestIsMadeCheaperLast) {
   for (const bool premium_first : {true, false}) {
     GovernedEngine governed(600);
