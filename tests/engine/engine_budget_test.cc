@@ -1,11 +1,11 @@
 // SetBudget while requests run: up at once, down by regrouping until it fits, refusals that change nothing, shedding.
+#include <gtest/gtest.h>
+
 #include <limits>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -74,13 +74,14 @@ TEST(SetBudget, RoundsDownToWholePagesAndRefusesLessThanOne) {
     BudgetChange change;
     change.budget_bytes = bytes;
     absl::Status status = absl::UnknownError("not called");
-    governed.engine().SetBudget(change, std::nullopt, [&](absl::StatusOr<BudgetResult> result) { status = result.status(); });
+    governed.engine().SetBudget(change, std::nullopt,
+                                [&](absl::StatusOr<BudgetResult> result) { status = result.status(); });
     return status;
   };
   EXPECT_TRUE(set(7 * kPage + kPage - 1).ok());
   EXPECT_EQ(governed.stats().kv_budget_bytes, 7 * kPage);
-  for (const int64_t bytes : {kPage - 1, int64_t{0}, -kPage, std::numeric_limits<int64_t>::min(),
-                              std::numeric_limits<int64_t>::max()}) {
+  for (const int64_t bytes :
+       {kPage - 1, int64_t{0}, -kPage, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()}) {
     const absl::Status refused = set(bytes);
     EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << bytes;
     EXPECT_TRUE(absl::StartsWith(refused.message(), "budget_bytes: must be in [1024, ")) << refused;
@@ -300,14 +301,16 @@ TEST(SetBudget, OfAnIdleEngineGivesEverythingBack) {
   governed.RunUntilIdle();
   ASSERT_TRUE(Ok(governed.SetBudget(1)));
   EXPECT_EQ(governed.store().num_pages(), 1);
-  EXPECT_EQ(governed->SubmitStatus(governed->Request("none fits", 10, 10)).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(governed->SubmitStatus(governed->Request("none fits", 10, 10)).code(),
+            absl::StatusCode::kResourceExhausted);
   ASSERT_TRUE(Ok(governed.SetBudget(300)));
   const Load again(&governed, 4, 60, 30, "again");
   governed.RunUntilIdle();
   again.ExpectComplete(&governed);
 }
 
-// Requests admitted beyond what can be promised stay beyond it when overcommitting ends; that is no reason to end them unasked.
+// Requests admitted beyond what can be promised stay beyond it when overcommitting ends; that is no reason to end them
+// unasked.
 TEST(SetBudget, EndsNobodyUnaskedAfterOvercommit) {
   GovernedEngine governed(40, "", [](HarnessOptions& options) {
     options.engine.policy.admission_overcommit = 3;
@@ -322,7 +325,8 @@ TEST(SetBudget, EndsNobodyUnaskedAfterOvercommit) {
   std::optional<absl::StatusOr<BudgetResult>> outcome;
   BudgetChange budget;
   budget.budget_bytes = 60 * kPage;
-  governed.engine().SetBudget(budget, std::nullopt, [&](absl::StatusOr<BudgetResult> result) { outcome = std::move(result); });
+  governed.engine().SetBudget(budget, std::nullopt,
+                              [&](absl::StatusOr<BudgetResult> result) { outcome = std::move(result); });
   ASSERT_TRUE(outcome.has_value() && outcome->ok());
   EXPECT_EQ((*outcome)->requests_shed, 0);
   while (governed.engine().Step()) EXPECT_LE(governed.stats().kv_used_bytes, 60 * kPage);

@@ -1,10 +1,11 @@
-// What an operator changes while requests run: ratio, policy, epochs, priorities, floors. Budgets are in engine_budget_test.cc.
+// What an operator changes while requests run: ratio, policy, epochs, priorities, floors. Budgets are in
+// engine_budget_test.cc.
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <array>
 #include <string>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/retry_hint.h"
@@ -42,7 +43,8 @@ TEST(SetRatio, GoesManualAndRoutesTheTokensToCome) {
   EXPECT_EQ(sink.token_ids(), governed->ExpectedGreedy(request));
   FinishInfo finish = *sink.finish();
   EXPECT_EQ(finish.kv.prompt_tokens_per_expert, (std::vector<double>{100, 0, 0}));
-  EXPECT_EQ(finish.kv.generated_tokens_per_expert, (std::vector<double>{0, 0, 59}));  // the last is not put through the model
+  EXPECT_EQ(finish.kv.generated_tokens_per_expert,
+            (std::vector<double>{0, 0, 59}));  // the last is not put through the model
   EXPECT_EQ(finish.kv.ratio_epochs, (std::vector<int64_t>{before, *epoch}));
   EXPECT_EQ(finish.kv.tokens_regrouped, 0);  // the past is left alone while there is room
   EXPECT_EQ(sink.prompt()->ratio_epoch, before);
@@ -311,8 +313,7 @@ TEST(QueueTokens, BoundWhatWaits) {
   EXPECT_EQ(governed.stats().waiting_tokens, 60);
   const absl::Status full = governed->SubmitStatus(governed->Request("too much", 41, 5));
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(full.message(),
-            "the queue is full: 60 prompt tokens are waiting, this request has 41, the limit is 100");
+  EXPECT_EQ(full.message(), "the queue is full: 60 prompt tokens are waiting, this request has 41, the limit is 100");
   EXPECT_TRUE(RetryHint(full).has_value());
   EXPECT_EQ(governed.stats().rejections[static_cast<size_t>(RejectReason::kQueueTokens)], 1);
   governed->Submit(governed->Request("just", 40, 5));

@@ -1,6 +1,6 @@
-// An EngineHarness under BudgetPolicy::kGovernor with marked bytes: pages of 1 KiB (4, 8 and 16 slots), two layers. The fake model dies
-// if a token's mark is not where its page table says, so every test here also checks the bytes.
-// Layer: tests. Thread-compatible.
+// An EngineHarness under BudgetPolicy::kGovernor with marked bytes: pages of 1 KiB (4, 8 and 16 slots), two layers. The
+// fake model dies if a token's mark is not where its page table says, so every test here also checks the bytes. Layer:
+// tests. Thread-compatible.
 #ifndef RATION_TESTS_ENGINE_GOVERNED_ENGINE_H_
 #define RATION_TESTS_ENGINE_GOVERNED_ENGINE_H_
 

@@ -1,10 +1,10 @@
-// BudgetPolicy::kPreempt: admission without promises; when pages run out somebody gives all of them up and is computed again, and what
-// clients get is the same as if nothing had happened.
+// BudgetPolicy::kPreempt: admission without promises; when pages run out somebody gives all of them up and is computed
+// again, and what clients get is the same as if nothing had happened.
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
 #include "engine/engine.h"
@@ -119,10 +119,12 @@ Outcome Alone(const GenerationRequest& request, const std::string& ratio) {
 }
 
 // Letters that are sampled, so that texts have something to stop at.
-GenerationRequest Sampled(EngineHarness& harness, const std::string& id, uint64_t seed, int64_t prompt, int64_t new_tokens) {
+GenerationRequest Sampled(EngineHarness& harness, const std::string& id, uint64_t seed, int64_t prompt,
+                          int64_t new_tokens) {
   GenerationRequest request = harness.Request(id, prompt, new_tokens);
   for (int32_t& token : request.prompt_tokens) token = kTinyFirstCharacterId + 1 + token % 26;
-  for (int32_t token = 0; token <= kTinyFirstCharacterId; ++token) request.sampling.logit_bias.push_back({token, -100.0f});
+  for (int32_t token = 0; token <= kTinyFirstCharacterId; ++token)
+    request.sampling.logit_bias.push_back({token, -100.0f});
   request.sampling.temperature = 0.9f;
   request.sampling.frequency_penalty = 0.3f;
   request.sampling.repetition_penalty = 1.1f;
@@ -133,7 +135,10 @@ GenerationRequest Sampled(EngineHarness& harness, const std::string& id, uint64_
 TEST(PreemptPolicy, WhatIsGeneratedIsWhatWouldBeAlone) {
   for (const char* ratio : {"1:0:0", "3:1:6", "0:0:1"}) {
     SCOPED_TRACE(ratio);
-    GovernedEngine engine = Preempting(std::string(ratio) == "1:0:0" ? 130 : std::string(ratio) == "3:1:6" ? 80 : 40, ratio,
+    GovernedEngine engine = Preempting(std::string(ratio) == "1:0:0"   ? 130
+                                       : std::string(ratio) == "3:1:6" ? 80
+                                                                       : 40,
+                                       ratio,
                                        /*with_tokenizer=*/true);
     std::vector<Outcome> expected;
     std::vector<RecordingSink*> sinks;
@@ -192,7 +197,8 @@ TEST(PreemptPolicy, ARequestThatJustFitsAloneAlwaysFinishes) {
     EXPECT_EQ(sink.token_ids(), engine->ExpectedGreedy(large));
     EXPECT_EQ(sink.finish()->reason, FinishReason::kLength);
     engine.RunUntilIdle();
-    for (size_t i = 0; i < sinks.size(); ++i) ASSERT_EQ(sinks[i]->token_ids(), engine->ExpectedGreedy(requests[i])) << i;
+    for (size_t i = 0; i < sinks.size(); ++i)
+      ASSERT_EQ(sinks[i]->token_ids(), engine->ExpectedGreedy(requests[i])) << i;
     // One token more and it is refused.
     const absl::Status refused = engine->SubmitStatus(engine->Request("larger", 55, 80));
     EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;

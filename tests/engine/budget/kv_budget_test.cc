@@ -1,11 +1,11 @@
 // Promises on the pool, and the bound on what a sequence holds at its floor, attacked with caches filled in every way.
 #include "engine/budget/kv_budget.h"
 
+#include <gtest/gtest.h>
+
 #include <memory>
 #include <random>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "engine/router/decode_router.h"
 #include "engine/router/routing.h"
@@ -121,8 +121,9 @@ Ratio RandomRatio(std::mt19937& random) {
   return *Ratio::FromWeights(weights);
 }
 
-// Tokens arrive anyhow: by a ratio, all at one expert, or at random. Then the sequence is brought to its floor, and one more step's
-// tokens are routed there, as the engine does when memory is short. Whatever came before, it holds no more than was reserved.
+// Tokens arrive anyhow: by a ratio, all at one expert, or at random. Then the sequence is brought to its floor, and one
+// more step's tokens are routed there, as the engine does when memory is short. Whatever came before, it holds no more
+// than was reserved.
 TEST(FloorPages, BoundsWhateverASequenceHoldsAtItsFloor) {
   std::mt19937 random(13);
   int64_t tight = 0;

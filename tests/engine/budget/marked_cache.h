@@ -1,6 +1,5 @@
-// A KV cache of three experts (4, 8 and 16 slots a page unless told otherwise) whose tokens leave marks in a FakeKvStore, for tests of
-// what moves tokens.
-// Layer: tests. Thread-compatible.
+// A KV cache of three experts (4, 8 and 16 slots a page unless told otherwise) whose tokens leave marks in a
+// FakeKvStore, for tests of what moves tokens. Layer: tests. Thread-compatible.
 #ifndef RATION_TESTS_ENGINE_BUDGET_MARKED_CACHE_H_
 #define RATION_TESTS_ENGINE_BUDGET_MARKED_CACHE_H_
 
@@ -28,7 +27,9 @@ struct MarkedCache {
     return *KvCacheSpec::Create(options);
   }
   explicit MarkedCache(int64_t num_layers, int64_t pages = 4000, int64_t page_bytes = kPageBytes)
-      : manager(Spec(num_layers, page_bytes), pages), store(manager.spec().layout(), pages), regrouper(&manager, &store) {}
+      : manager(Spec(num_layers, page_bytes), pages),
+        store(manager.spec().layout(), pages),
+        regrouper(&manager, &store) {}
 
   // scores: as KvCacheManager::Append. Marks are 1, 2, 3, ...
   void Append(SequenceKv& sequence, int64_t layer, const std::vector<uint8_t>& experts,

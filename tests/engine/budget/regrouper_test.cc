@@ -1,12 +1,13 @@
-// Which tokens move to a cheaper expert: no more than asked for, no further than the target, the least important first, in all layers.
+// Which tokens move to a cheaper expert: no more than asked for, no further than the target, the least important first,
+// in all layers.
 #include "engine/budget/regrouper.h"
+
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <memory>
 #include <random>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "engine/router/routing.h"
 #include "tests/engine/budget/marked_cache.h"
@@ -29,7 +30,9 @@ double PrefixShare(const Ratio& ratio, int expert) {
   return share;
 }
 
-std::vector<uint8_t> All(int expert, int64_t tokens) { return std::vector<uint8_t>(tokens, static_cast<uint8_t>(expert)); }
+std::vector<uint8_t> All(int expert, int64_t tokens) {
+  return std::vector<uint8_t>(tokens, static_cast<uint8_t>(expert));
+}
 
 TEST(Regrouper, FreesWhatIsAskedAndLittleMore) {
   for (const int64_t asked : {1, 2, 3, 5, 8, 13, 20, 30}) {
@@ -131,8 +134,9 @@ TEST(Regrouper, WithoutAStoreTheBooksAreKept) {
   cache.manager.CheckInvariants();
 }
 
-// Any cache, any target: a prefix of experts that is above its share never falls below it, one below is left alone; kAll leaves none a
-// page above it; every token is still there; and what is freed is at least what was asked, unless there is no more.
+// Any cache, any target: a prefix of experts that is above its share never falls below it, one below is left alone;
+// kAll leaves none a page above it; every token is still there; and what is freed is at least what was asked, unless
+// there is no more.
 TEST(Regrouper, RandomCachesReachTheirTargetsFromAboveOnly) {
   std::mt19937 random(31);
   int64_t limited = 0, exhausted = 0;
