@@ -28,8 +28,8 @@ struct RegroupParams {
   KvLayout layout;
   uint8_t* pool = nullptr;            // page p starts at pool + p * layout.page_bytes
   const RegroupMove* moves = nullptr; // chain c is moves[chain_begin[c]] .. moves[chain_begin[c + 1] - 1]
-  // Moves of one chain happen in order: a page that one frees may be the next one's target. Different chains touch different pages
-  // and may run side by side.
+  // Moves of one chain happen in order: a page may be the target of several, and its own tokens may have moved before. Different
+  // chains touch different pages and may run side by side.
   const int32_t* chain_begin = nullptr;  // [num_chains + 1], ascending
   int32_t num_chains = 0;                // >= 0
 };
@@ -41,7 +41,7 @@ void Regroup(const RegroupParams& params);
 
 namespace cpu {
 class ThreadPool;
-// The mean is taken in float32 (one rounding to the cache's dtype, as the reference). Reads and writes each byte once.
+// The mean is taken in float32 (one rounding to the cache's dtype, as the reference).
 void Regroup(const RegroupParams& params, ThreadPool& pool);
 }  // namespace cpu
 
