@@ -264,6 +264,7 @@ void EngineCore::BookFinished(const Sequence& sequence, FinishReason reason, abs
 
 void EngineCore::UpdateGauges(absl::Time now) {
   stats_.published = now;
+  overcommitted_ = !budget_.covered() && (overcommitted_ || controller_->policy().admission_overcommit > 1);
   stats_.kv_budget_bytes = cache_.num_pages() * spec_.page_bytes();
   stats_.target_budget_bytes.reset();
   if (pending_.has_value()) stats_.target_budget_bytes = pending_->num_pages * spec_.page_bytes();
@@ -296,9 +297,7 @@ void EngineCore::CheckInvariants() const {
   cache_.CheckInvariants();
   scheduler_->CheckInvariants();
   RATION_CHECK(pending_.has_value() || cache_.num_pages() == budget_.num_pages());
-  const bool guaranteed = options_.budget_policy != BudgetPolicy::kPreempt &&
-                          controller_->policy().admission_overcommit == 1;
-  RATION_CHECK(!guaranteed || budget_.covered());
+  RATION_CHECK(overcommitted_ || budget_.covered());
   int64_t waiting = 0, running = 0, reserved = 0, timers = 0;
   for (const auto& [id, sequence] : sequences_) {
     RATION_CHECK(id == sequence->id());

@@ -96,6 +96,9 @@ class EngineCore final : public Engine {
   // Regroups what the governor asks for, within its share of a step's time.
   void RegroupAhead(const GovernorDecision& decision);
   bool FitsOptimistically(const SchedulableSequence& sequence) const;
+  // The ratio in force for a request: the controller's, but nowhere below its floor; and the router of it.
+  Ratio RatioFor(const Ratio& floor) const { return Ratio::PrefixMax(controller_->ratio(), floor); }
+  std::shared_ptr<const DecodeRouter> RouterFor(const Ratio& floor) const;
   // Gives every sequence of the plan the router of the ratio in force for it, or (`at_floor`) of its floor.
   void AssignRouters(const SchedulerOutput& plan, bool at_floor);
   // An upper bound on the pages that the plan's tokens take beyond those held; `precise` costs O(tokens).
@@ -147,6 +150,7 @@ class EngineCore final : public Engine {
   std::unique_ptr<BudgetController> controller_;
   std::unique_ptr<Scheduler> scheduler_;
   std::optional<PendingBudget> pending_;
+  bool overcommitted_ = false;  // reservations were made that the budget does not cover, and are not gone yet
   absl::flat_hash_map<std::string, std::unique_ptr<Sequence>> sequences_;  // by request id
   std::map<TimerKey, Sequence*> timers_;
   int64_t next_serial_ = 0;

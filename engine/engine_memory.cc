@@ -34,7 +34,13 @@ std::array<bool, kMaxExperts> Reachable(const DecodeRouter& router) {
 
 int64_t EngineCore::PagesToReserve(const Ratio& floor, int64_t prompt_tokens, int64_t tokens) const {
   if (options_.budget_policy == BudgetPolicy::kGovernor) return FloorPages(spec_, floor, tokens);
-  return spec_.WorstCasePages(*routers_->Get(controller_->ratio()), prompt_tokens, tokens - prompt_tokens);
+  return spec_.WorstCasePages(*RouterFor(floor), prompt_tokens, tokens - prompt_tokens);
+}
+
+std::shared_ptr<const DecodeRouter> EngineCore::RouterFor(const Ratio& floor) const {
+  // The paper's argmax tracks no ratio, so it is for those only that have no floor to keep.
+  const bool no_floor = floor == Ratio::AllTo(spec_.num_experts() - 1, spec_.num_experts());
+  return no_floor ? routers_->Get(RatioFor(floor)) : routers_->GetThreshold(RatioFor(floor));
 }
 
 GovernorDecision EngineCore::Govern(absl::Time now) {
@@ -98,8 +104,9 @@ GovernorDecision EngineCore::Govern(absl::Time now) {
 }
 
 bool EngineCore::FitsOptimistically(const SchedulableSequence& sequence) const {
-  const DecodeRouter& router = *routers_->Get(controller_->ratio());
-  const auto pages_for = [&](const SchedulableSequence& s) { return spec_.WorstCasePages(router, s.prefill_tokens, 1); };
+  const auto pages_for = [this](const SchedulableSequence& s) {
+    return spec_.WorstCasePages(*RouterFor(static_cast<const Sequence&>(s).floor_ratio), s.prefill_tokens, 1);
+  };
   int64_t promised = pages_for(sequence);
   for (const SchedulableSequence* running : scheduler_->running()) {
     if (running->in_prefill()) promised += std::max<int64_t>(0, pages_for(*running) - running->kv->pages_held());
@@ -129,8 +136,7 @@ void EngineCore::AdmitWaiting(const GovernorDecision& decision) {
   scheduler_->Admit([this](const SchedulableSequence& sequence) {
     const auto pages = [this](const SchedulableSequence& s) {
       const Sequence& at = static_cast<const Sequence&>(s);
-      const Ratio& ratio = controller_->fraction() > at.kv_floor ? controller_->ratio() : at.floor_ratio;
-      return FloorPages(spec_, ratio, at.prompt_tokens() + at.request().stopping.max_new_tokens);
+      return FloorPages(spec_, RatioFor(at.floor_ratio), at.prompt_tokens() + at.request().stopping.max_new_tokens);
     };
     if (scheduler_->num_running() == 0) return true;
     int64_t needed = pages(sequence) + budget_.headroom_pages();
@@ -152,9 +158,7 @@ void EngineCore::AssignRouters(const SchedulerOutput& plan, bool at_floor) {
       // Thresholds, whatever the rule: only they bound what an expert takes.
       sequence->SetRouter(routers_->GetThreshold(sequence->floor_ratio), epoch, /*keep_debts=*/false);
     } else if (sequence->router() == nullptr || sequence->ratio_epoch() != epoch || sequence->routed_at_floor) {
-      const bool above_floor = controller_->fraction() > sequence->kv_floor;
-      sequence->SetRouter(routers_->Get(above_floor ? controller_->ratio() : sequence->floor_ratio), epoch,
-                          /*keep_debts=*/true);
+      sequence->SetRouter(RouterFor(sequence->floor_ratio), epoch, /*keep_debts=*/true);
     }
     sequence->routed_at_floor = at_floor;
   }
@@ -240,10 +244,7 @@ bool EngineCore::RegroupTo(int64_t pages, bool to_floor, absl::Duration limit) {
   };
   for (size_t first = 0, end = 0; first < victims_.size(); first = end) {
     while (end < victims_.size() && victims_[end]->priority == victims_[first]->priority) ++end;
-    for (size_t i = first; i < end; ++i) {
-      const bool above_floor = controller_->fraction() > victims_[i]->kv_floor;
-      regroup(victims_[i], above_floor ? controller_->ratio() : victims_[i]->floor_ratio);
-    }
+    for (size_t i = first; i < end; ++i) regroup(victims_[i], RatioFor(victims_[i]->floor_ratio));
     for (size_t i = first; to_floor && i < end; ++i) regroup(victims_[i], victims_[i]->floor_ratio);
   }
   if (worked) stats_.regroup_seconds.Observe(absl::ToDoubleSeconds(clock_->Now() - start));

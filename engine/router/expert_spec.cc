@@ -1,5 +1,6 @@
 #include "engine/router/expert_spec.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -95,6 +96,18 @@ Ratio Ratio::AllTo(int expert, int num_experts) {
   ratio.ppm_.fill(0);
   ratio.ppm_[expert] = kOne;
   return ratio;
+}
+
+Ratio Ratio::PrefixMax(const Ratio& a, const Ratio& b) {
+  Ratio result = a;
+  int64_t sum_a = 0, sum_b = 0, before = 0;
+  for (int e = 0; e < a.num_experts_; ++e) {
+    sum_a += a.ppm_[e];
+    sum_b += b.ppm_[e];
+    result.ppm_[e] = std::max(sum_a, sum_b) - before;
+    before = std::max(sum_a, sum_b);
+  }
+  return result;
 }
 
 double Ratio::KvFraction(const ExpertSpec& spec) const {

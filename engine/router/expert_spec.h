@@ -56,6 +56,10 @@ class Ratio {
   int64_t ppm(int expert) const { return ppm_[expert]; }
   double share(int expert) const { return static_cast<double>(ppm_[expert]) / kOne; }
 
+  // The cheapest ratio that gives no experts 0..j together less than either: the larger of the two sums of shares for every j.
+  // REQUIRES: the same number of experts.
+  static Ratio PrefixMax(const Ratio& a, const Ratio& b);
+
   // f(rho) = sum of share(e) / group_size(e): KV bytes against full KV, in (0, 1].
   double KvFraction(const ExpertSpec& spec) const;
 

@@ -326,5 +326,41 @@ TEST(QueueTokens, BoundWhatWaits) {
   EXPECT_EQ(governed.stats().waiting_tokens, 0);
 }
 
+// A ratio that the ladder does not have may save where the floor keeps and keep where it saves.
+TEST(KvFloor, IsKeptUnderARatioOffTheLadder) {
+  GovernedEngine governed(1000, "0:1:0");
+  std::vector<RecordingSink*> sinks;
+  for (int i = 0; i < 4; ++i) {
+    GenerationRequest request = governed->Request(absl::StrCat("r", i), 500, 100);
+    request.kv_floor = 0.375;
+    sinks.push_back(&governed->Submit(request));
+  }
+  governed.Steps(90);
+  const auto outcome = governed.SetBudget(governed.stats().kv_reserved_bytes / GovernedEngine::kPageBytes);
+  ASSERT_TRUE(outcome->has_value() && (*outcome)->ok());
+  governed.RunUntilIdle();
+  for (RecordingSink* sink : sinks) EXPECT_GE(Fraction(*sink->finish()), 0.375 - 0.02);
+  EXPECT_GT(governed.stats().regrouped_total(), 0);
+}
+
+// Reservations are made for the ratio that a request with a floor is routed at, also where nothing is ever regrouped.
+TEST(KvFloor, IsReservedForUnderAFixedRatio) {
+  testing::HarnessOptions options;  // static
+  options.ratio = "0:0:1";
+  options.engine.num_pages = 200;
+  testing::EngineHarness harness(std::move(options));
+  std::vector<RecordingSink*> sinks;
+  for (int i = 0; i < 20; ++i) {
+    GenerationRequest request = harness.Request(absl::StrCat("r", i), 100, 60);
+    if (i % 2 == 0) request.kv_floor = 1.0;
+    sinks.push_back(&harness.Submit(request));
+  }
+  harness.RunUntilIdle();
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(sinks[i]->finish()->reason, FinishReason::kLength);
+    EXPECT_NEAR(Fraction(*sinks[i]->finish()), i % 2 == 0 ? 1.0 : 0.25, 1e-9);
+  }
+}
+
 }  // namespace
 }  // namespace ration

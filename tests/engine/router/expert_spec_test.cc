@@ -97,5 +97,14 @@ TEST(RatioTest, PartsPerMillionSumToOneMillionForAnyWeights) {
   }
 }
 
+TEST(Ratio, PrefixMaxGivesNoPrefixLessThanEither) {
+  const auto ratio = [](const char* text) { return *Ratio::Parse(text, 3); };
+  EXPECT_EQ(Ratio::PrefixMax(ratio("0:1:0"), ratio("0:0:1")), ratio("0:1:0"));
+  EXPECT_EQ(Ratio::PrefixMax(ratio("3:1:6"), ratio("0:1:0")), ratio("3:7:0"));
+  EXPECT_EQ(Ratio::PrefixMax(ratio("0:1:0"), ratio("3:1:6")), ratio("3:7:0"));
+  EXPECT_EQ(Ratio::PrefixMax(ratio("5:0:5"), ratio("2:6:2")), ratio("5:3:2"));
+  EXPECT_EQ(Ratio::PrefixMax(ratio("3:1:6"), ratio("3:1:6")), ratio("3:1:6"));
+}
+
 }  // namespace
 }  // namespace ration
