@@ -53,6 +53,9 @@ struct GenerateFlags {
   bool keep_special_tokens = false;
   std::string request_id;
   std::optional<absl::Duration> time_limit;
+  std::optional<absl::Duration> queue_time_limit;
+  std::optional<int32_t> priority;
+  std::optional<double> kv_floor;
   bool stream = true;
   std::optional<bool> stats;
 
@@ -84,6 +87,10 @@ void GenerateFlags::AddTo(FlagSet& flags) {
   flags.Add("include_stop_string", &include_stop_string, "Keep the text given by --stop in the output.");
   flags.Add("ignore_eos", &ignore_eos, "Go on after the model's end-of-text token.");
   flags.Add("time_limit", "TIME", &time_limit, "End with an error after this time, e.g. 30s or 500ms.");
+  flags.Section("Memory and waiting");
+  flags.Add("kv_floor", "SHARE", &kv_floor, "KV fraction below which no token is brought. Default: the server's.");
+  flags.Add("priority", "NUMBER", &priority, "-100 to 100; higher goes first and is made cheaper last. Default 0.");
+  flags.Add("queue_time_limit", "TIME", &queue_time_limit, "End with an error if it waits longer. Default: the server's.");
   flags.Section("Output");
   flags.Add("stats", &stats, "Show what the request cost. Default: only at a terminal.");
   flags.Add("echo_prompt", &echo_prompt, "Show the prompt before the text.");
@@ -121,6 +128,11 @@ v1::GenerateRequest BuildRequest(const GenerateFlags& flags) {
   response.set_echo_prompt(flags.echo_prompt);
   response.set_keep_special_tokens(flags.keep_special_tokens);
   if (flags.time_limit.has_value()) request.set_time_limit_ms(absl::ToInt64Milliseconds(*flags.time_limit));
+  if (flags.queue_time_limit.has_value()) {
+    request.set_queue_time_limit_ms(absl::ToInt64Milliseconds(*flags.queue_time_limit));
+  }
+  if (flags.priority.has_value()) request.set_priority(*flags.priority);
+  if (flags.kv_floor.has_value()) request.set_kv_floor(*flags.kv_floor);
   return request;
 }
 

@@ -78,13 +78,17 @@ TEST_F(RationctlTest, EveryFlagReachesItsField) {
                  "--repetition_penalty=1.1", "--presence_penalty=0.2", "--frequency_penalty=-0.3", "--logit_bias=5:2,7:-100",
                  "--seed=42", "--max_new_tokens=9", "--min_new_tokens=3", "--stop=A", "--stop=B", "--stop_token_ids=2,3",
                  "--include_stop_string", "--ignore_eos", "--echo_prompt", "--keep_special_tokens", "--request_id=me",
-                 "--time_limit=1500ms", "--json", "--top_logprobs=4"}),
+                 "--time_limit=1500ms", "--json", "--top_logprobs=4", "--priority=-3",
+                 "--kv_floor=0.5", "--queue_time_limit=2s"}),
             kExitOk)
       << err_.str();
   const v1::GenerateRequest& r = service_.generate_request;
   EXPECT_EQ(r.text(), "x");
   EXPECT_EQ(r.request_id(), "me");
   EXPECT_EQ(r.time_limit_ms(), 1500);
+  EXPECT_EQ(r.queue_time_limit_ms(), 2000);
+  EXPECT_EQ(r.priority(), -3);
+  EXPECT_DOUBLE_EQ(r.kv_floor(), 0.5);
   EXPECT_FLOAT_EQ(r.sampling().temperature(), 0.5f);
   EXPECT_EQ(r.sampling().top_k(), 40);
   EXPECT_FLOAT_EQ(r.sampling().top_p(), 0.9f);
