@@ -27,11 +27,7 @@ using testing::FakeModel;
 using testing::HarnessOptions;
 using testing::RecordingSink;
 
-#ifdef RATION_SANITIZER
-constexpr int kStepsPerCase = 1000;
-#else
 constexpr int kStepsPerCase = 6000;
-#endif
 
 struct Case {
   FakeModel::Scores scores;
