@@ -28,6 +28,7 @@ EngineFactoryOptions Options(const std::string& directory, const std::string& ra
   options.directory = directory;
   options.ratio = ratio;
   options.kv_budget_bytes = 64 << 20;
+  options.engine.budget_policy = BudgetPolicy::kStatic;
   options.threads = 2;
   options.engine.max_batched_tokens = 1024;
   options.engine.max_running_requests = 128;

@@ -80,6 +80,7 @@ class ConcurrencyTest : public ::testing::Test {
     flags.metrics_listen = "";
     flags.control_listen = "";
     flags.kv_budget = "2MiB";  // far less than 200 such requests need at once
+    flags.policy = "static";   // the same tokens as alone are promised at a fixed ratio only
     flags.threads = 2;
     flags.max_running_requests = 64;
     flags.log_level = "warning";
