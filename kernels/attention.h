@@ -20,6 +20,8 @@ struct AttentionSequence {
   // expert's last slots in ascending position, so a prefix length says all. nullptr: every row sees every slot.
   // REQUIRES: at least one slot visible to each row; visible counts do not decrease with i.
   const int32_t* visible = nullptr;  // [num_queries, num_experts]
+  // Position of query row 0; row i is at first_position + i. Read only with a window.
+  int32_t first_position = 0;
 };
 
 struct AttentionParams {
@@ -27,6 +29,11 @@ struct AttentionParams {
   const uint8_t* pool = nullptr;  // page p starts at pool + p * layout.page_bytes
   int32_t num_query_heads = 0;    // H_q, a multiple of num_kv_heads
   float scale = 0;                // usually 1 / sqrt(head_dim)
+  // > 0: a score s becomes soft_cap * tanh(s / soft_cap) before the softmax (Gemma-2); 0: it stays.
+  float soft_cap = 0;
+  // > 0: a query at position p sees only keys at positions above p - window (sliding-window attention), as ExpertPages::positions says;
+  // 0: it sees all.
+  int32_t window = 0;
   const float* query = nullptr;   // [rows, num_query_heads, head_dim], after RoPE
   int64_t query_stride = 0;       // floats from row to row
   float* out = nullptr;           // [rows, num_query_heads, head_dim]

@@ -1,4 +1,4 @@
-// The row-wise pieces of a transformer layer between its matrix products: norms, RoPE, SwiGLU, router scores. They are ours
+// The row-wise pieces of a transformer layer between its matrix products: norms, RoPE, activations, router scores. They are ours
 // because LibTorch's operator overhead (several microseconds a call) dominates a decode step of small rows; see
 // tests/bench/elementwise_bench.
 // Layer: kernels. Rows are float32; where `bf16_out` is given it receives the same row rounded to bfloat16 (matrix input).
@@ -26,6 +26,32 @@ struct RmsNormParams {
 // residual += delta; out = residual / sqrt(mean(residual^2) + epsilon) * weight.
 void RmsNorm(const RmsNormParams& params, ThreadPool& pool);
 
+struct LayerNormParams {
+  float* residual = nullptr;      // [rows, dim]; read, and written when `delta` or replace_residual is given
+  const float* delta = nullptr;   // [rows, dim] added to residual first, or nullptr
+  const float* weight = nullptr;  // [dim], or nullptr for ones
+  const float* bias = nullptr;    // [dim], or nullptr for zeros
+  float epsilon = 1e-5f;
+  bool replace_residual = false;  // the residual becomes the normed rows (a norm behind the block: post-norm)
+  float* out = nullptr;           // [rows, dim] float32, or nullptr if not wanted
+  uint16_t* bf16_out = nullptr;   // [rows, dim] bfloat16, or nullptr if not wanted
+  int64_t rows = 0;
+  int64_t dim = 0;
+};
+// residual += delta; out = (residual - mean) / sqrt(variance + epsilon) * weight + bias.
+void LayerNorm(const LayerNormParams& params, ThreadPool& pool);
+
+struct AddRowsParams {
+  float* residual = nullptr;     // [rows, dim]; read, and written when `delta` is given
+  const float* delta = nullptr;  // [rows, dim] added to residual, or nullptr
+  float* out = nullptr;          // [rows, dim] float32, or nullptr if not wanted
+  uint16_t* bf16_out = nullptr;  // [rows, dim] bfloat16, or nullptr if not wanted
+  int64_t rows = 0;
+  int64_t dim = 0;
+};
+// residual += delta; out = residual: where a model has no norm in front of a block.
+void AddRows(const AddRowsParams& params, ThreadPool& pool);
+
 struct RopeParams {
   float* x = nullptr;                  // [rows, num_heads, head_dim], rotated in place
   int64_t row_stride = 0;              // floats from row to row
@@ -39,15 +65,20 @@ struct RopeParams {
 // Hugging Face's "rotate half" RoPE: pairs are (i, i + head_dim/2).
 void Rope(const RopeParams& params, ThreadPool& pool);
 
-struct SiluMulParams {
-  const float* gate_up = nullptr;  // [rows, 2 * dim]: gate, then up
-  float* out = nullptr;            // [rows, dim] float32, or nullptr
-  uint16_t* bf16_out = nullptr;    // [rows, dim] bfloat16, or nullptr
+// kGeluTanh is the tanh approximation of GELU: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+enum class Activation { kSilu, kGeluTanh, kRelu };
+
+struct ActivateParams {
+  Activation activation = Activation::kSilu;
+  bool gated = true;
+  const float* in = nullptr;     // gated: [rows, 2 * dim], gate, then up; else [rows, dim]
+  float* out = nullptr;          // [rows, dim] float32, or nullptr
+  uint16_t* bf16_out = nullptr;  // [rows, dim] bfloat16, or nullptr
   int64_t rows = 0;
   int64_t dim = 0;
 };
-// out = silu(gate) * up.
-void SiluMul(const SiluMulParams& params, ThreadPool& pool);
+// out = activation(gate) * up, or activation(in).
+void Activate(const ActivateParams& params, ThreadPool& pool);
 
 struct RouterScoresParams {
   const float* x = nullptr;       // [rows, dim], the attention input (after the input norm)

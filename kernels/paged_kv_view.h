@@ -37,6 +37,9 @@ struct KvLayout {
 struct ExpertPages {
   const int32_t* pages = nullptr;  // page ids [ceil(num_slots / slots_per_page)]
   int32_t num_slots = 0;           // tokens stored
+  // Only in a layer with a sliding window (nullptr and 0 elsewhere):
+  const int32_t* positions = nullptr;  // [num_slots], each token's position in the sequence
+  int32_t num_gone = 0;                // tokens stored before these, whose pages were freed as they left the window
 };
 
 // One sequence in one layer.

@@ -17,6 +17,8 @@ namespace {
 
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+// The score of a slot outside the window: its weight is exactly 0 beside any real score, and no difference of two is a NaN.
+constexpr float kHiddenScore = -1e30f;
 // Calls cheaper than this run on the calling thread: waking another costs more.
 constexpr int64_t kInlineCost = 15'000;
 
@@ -30,6 +32,7 @@ struct Scratch {
   AlignedBuffer<float> out;            // [rows, padded_dim]
   AlignedBuffer<float> stats;          // part_max, part_sum, max, sum: [rows] each
   const uint8_t* rows[2][kPartSlots + kMaxLanes];  // keys of stored head 0 of this part's and the next part's slots
+  int32_t hidden[kPartSlots];          // places in a part that a window hides
 };
 
 Scratch& ThreadScratch() {
@@ -108,15 +111,20 @@ class ItemRunner {
     std::memset(out_, 0, sizeof(float) * num_rows_ * padded_dim_);
   }
 
-  // Where the keys of a part's slots lie; the last one repeats, so that a whole vector of slots can always be read.
+  // Places at the beginning of a part whose tokens are gone.
+  static int GonePlaces(const Part& part) { return std::max(0, -part.slot_begin); }
+
+  // Where the keys of a part's slots lie; the last one repeats, so that a whole vector of slots can always be read, and the first
+  // one stands for those that are gone.
   void FindRows(int32_t index) {
     const Part part = GetPart(layout_, sequence_, last_query_, index);
     const ExpertPages& pages = sequence_.kv.experts[part.expert];
     const int32_t slots_per_page = layout_.slots_per_page[part.expert];
     const uint8_t** rows = scratch_.rows[index % 2];
-    int32_t page = part.slot_begin / slots_per_page;
-    int32_t slot = part.slot_begin % slots_per_page;
-    int32_t i = 0;
+    const int32_t gone = GonePlaces(part);
+    int32_t page = (part.slot_begin + gone) / slots_per_page;
+    int32_t slot = (part.slot_begin + gone) % slots_per_page;
+    int32_t i = gone;
     while (i < part.num_slots) {
       const uint8_t* row = params_.pool + pages.pages[page] * layout_.page_bytes + slot * row_bytes_;
       for (; i < part.num_slots && slot < slots_per_page; ++i, ++slot, row += row_bytes_) rows[i] = row;
@@ -124,6 +132,7 @@ class ItemRunner {
       slot = 0;
     }
     for (const uint8_t* last = rows[i - 1]; i < RoundUp(part.num_slots, kMaxLanes); ++i) rows[i] = last;
+    std::fill_n(rows, gone, rows[gone]);
   }
 
   void RunPart(int32_t index) {
@@ -227,10 +236,13 @@ class ItemRunner {
     const int padded = static_cast<int>(RoundUp(part.num_slots, kMaxLanes));
     for (int q = 0; q < item_.num_queries; ++q) {
       const int seen = VisibleSlots(layout_, sequence_, item_.query_begin + q, part.expert) - part.slot_begin;
-      const int visible = std::min(seen, part.num_slots);
+      int visible = std::min(seen, part.num_slots);
+      if (params_.window > 0 && visible > 0) visible = FindHidden(part, q, visible);
       for (int h = 0; h < item_.num_heads; ++h) {
         const int64_t row = int64_t{h} * item_.num_queries + q;
         if (visible > 0) {
+          if (params_.soft_cap > 0) kernels_.soft_cap(scores_ + row * kPartSlots, padded, params_.soft_cap * kLog2E);
+          for (int i = 0; i < num_hidden_; ++i) scores_[row * kPartSlots + scratch_.hidden[i]] = kHiddenScore;
           kernels_.softmax(scores_ + row * kPartSlots, visible, padded, part_max_ + row, part_sum_ + row);
         } else {
           std::memset(scores_ + row * kPartSlots, 0, sizeof(float) * padded);
@@ -239,6 +251,19 @@ class ItemRunner {
         }
       }
     }
+  }
+
+  // Lists the places, of the first `visible` of a part, that query q's window hides. Returns `visible`, or 0 if those are all.
+  int FindHidden(const Part& part, int q, int visible) {
+    const int32_t oldest = sequence_.first_position + item_.query_begin + q - params_.window + 1;
+    const int32_t* positions = sequence_.kv.experts[part.expert].positions;
+    const int gone = std::min(GonePlaces(part), visible);
+    num_hidden_ = 0;
+    for (int i = 0; i < gone; ++i) scratch_.hidden[num_hidden_++] = i;
+    for (int i = gone; i < visible; ++i) {
+      if (positions[part.slot_begin + i] < oldest) scratch_.hidden[num_hidden_++] = i;
+    }
+    return num_hidden_ < visible ? visible : 0;
   }
 
   void Values(const Part& part, const uint8_t* const* rows) {
@@ -304,6 +329,7 @@ class ItemRunner {
   Part cursor_;
   PrefetchRows next_;  // the chunk being fetched
   int next_rows_ = 0;  // of all its stored heads
+  int num_hidden_ = 0;  // of scratch_.hidden
 };
 
 }  // namespace

@@ -32,6 +32,27 @@ void RmsNorm(const RmsNormParams& params, ThreadPool& pool) {
   }, RowGrain(dim));
 }
 
+void LayerNorm(const LayerNormParams& params, ThreadPool& pool) {
+  const RowKernels& kernels = ActiveRowKernels();
+  const int64_t dim = params.dim;
+  pool.ParallelFor(params.rows, [&](int64_t row, int) {
+    kernels.layer_norm(params.residual + row * dim, params.delta != nullptr ? params.delta + row * dim : nullptr, params.weight,
+                       params.bias, params.epsilon, params.replace_residual, dim,
+                       params.out != nullptr ? params.out + row * dim : nullptr,
+                       params.bf16_out != nullptr ? params.bf16_out + row * dim : nullptr);
+  }, RowGrain(dim));
+}
+
+void AddRows(const AddRowsParams& params, ThreadPool& pool) {
+  const RowKernels& kernels = ActiveRowKernels();
+  const int64_t dim = params.dim;
+  pool.ParallelFor(params.rows, [&](int64_t row, int) {
+    kernels.add_row(params.residual + row * dim, params.delta != nullptr ? params.delta + row * dim : nullptr, dim,
+                    params.out != nullptr ? params.out + row * dim : nullptr,
+                    params.bf16_out != nullptr ? params.bf16_out + row * dim : nullptr);
+  }, RowGrain(dim));
+}
+
 void Rope(const RopeParams& params, ThreadPool& pool) {
   const RowKernels& kernels = ActiveRowKernels();
   const int64_t half = params.head_dim / 2;
@@ -41,7 +62,7 @@ void Rope(const RopeParams& params, ThreadPool& pool) {
   }, RowGrain(int64_t{params.num_heads} * params.head_dim));
 }
 
-void SiluMul(const SiluMulParams& params, ThreadPool& pool) {
+void Activate(const ActivateParams& params, ThreadPool& pool) {
   const RowKernels& kernels = ActiveRowKernels();
   const int64_t dim = params.dim;
   // A wide row is cut, so that a decode step of one row uses every thread too.
@@ -49,9 +70,9 @@ void SiluMul(const SiluMulParams& params, ThreadPool& pool) {
   pool.ParallelFor(params.rows * pieces, [&](int64_t item, int) {
     const int64_t row = item / pieces;
     const int64_t begin = item % pieces * kPieceElements;
-    const float* gate = params.gate_up + row * 2 * dim + begin;
+    const float* gate = params.in + row * (params.gated ? 2 * dim : dim) + begin;
     const int64_t out = row * dim + begin;
-    kernels.silu_mul(gate, gate + dim, std::min(kPieceElements, dim - begin),
+    kernels.activate(params.activation, gate, params.gated ? gate + dim : nullptr, std::min(kPieceElements, dim - begin),
                      params.out != nullptr ? params.out + out : nullptr,
                      params.bf16_out != nullptr ? params.bf16_out + out : nullptr);
   }, RowGrain(std::min(dim, kPieceElements), 2));

@@ -35,12 +35,14 @@ void PagedAttention(const AttentionParams& params) {
         const int64_t kv_head = int64_t{head} * layout.num_kv_heads / params.num_query_heads;
 
         // Calls visit(page, element of the slot's first K component, the same for V) for every visible slot.
+        const int64_t oldest = params.window > 0 ? int64_t{sequence.first_position} + i - params.window + 1 : 0;
         const auto for_each_slot = [&](const auto& visit) {
           for (int e = 0; e < layout.num_experts; ++e) {
             const ExpertPages& pages = sequence.kv.experts[e];
             const int32_t visible =
                 sequence.visible != nullptr ? sequence.visible[i * layout.num_experts + e] : pages.num_slots;
             for (int32_t slot = 0; slot < visible; ++slot) {
+              if (params.window > 0 && pages.positions[slot] < oldest) continue;
               const uint8_t* page = params.pool + pages.pages[slot / layout.slots_per_page[e]] * layout.page_bytes;
               const int64_t stored_head = kv_head / layout.group_size[e];
               const int64_t row = (stored_head * layout.slots_per_page[e] + slot % layout.slots_per_page[e]) * d;
@@ -53,7 +55,8 @@ void PagedAttention(const AttentionParams& params) {
         for_each_slot([&](const uint8_t* page, int64_t key, int64_t) {
           double dot = 0;
           for (int64_t k = 0; k < d; ++k) dot += query[k] * Load(page, key + k, layout.dtype);
-          scores.push_back(dot * params.scale);
+          const double score = dot * params.scale;
+          scores.push_back(params.soft_cap > 0 ? params.soft_cap * std::tanh(score / params.soft_cap) : score);
         });
         const double max = *std::max_element(scores.begin(), scores.end());
         double sum = 0;

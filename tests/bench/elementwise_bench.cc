@@ -100,16 +100,16 @@ void Run(int threads) {
 
       const at::Tensor gate_up = at::randn({rows, 2 * shape.ffn});
       at::Tensor hidden = at::empty({rows, shape.ffn}, at::kBFloat16);
-      kernels::cpu::SiluMulParams silu;
-      silu.gate_up = gate_up.data_ptr<float>();
+      kernels::cpu::ActivateParams silu;
+      silu.in = gate_up.data_ptr<float>();
       silu.bf16_out = reinterpret_cast<uint16_t*>(hidden.data_ptr());
       silu.rows = rows;
       silu.dim = shape.ffn;
-      const double silu_ours = MedianMicroseconds([&] { kernels::cpu::SiluMul(silu, pool); });
+      const double silu_ours = MedianMicroseconds([&] { kernels::cpu::Activate(silu, pool); });
       const double silu_torch = MedianMicroseconds([&] {
         hidden = (at::silu(gate_up.narrow(1, 0, shape.ffn)) * gate_up.narrow(1, shape.ffn, shape.ffn)).to(at::kBFloat16);
       });
-      Print("SiluMul (bf16)", rows, shape.ffn, silu_ours, silu_torch);
+      Print("SiLU gate (bf16)", rows, shape.ffn, silu_ours, silu_torch);
 
       const at::Tensor phi = at::randn({3, dim});
       const at::Tensor bias = at::randn({3});

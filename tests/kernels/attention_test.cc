@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -45,11 +46,21 @@ struct Rows {
   int64_t count;
 };
 
+// The variants of the one kernel.
+struct Variant {
+  float soft_cap = 0;
+  int32_t window = 0;
+  // Tokens of pages that a window of the first row of the call has left are gone, as the cache frees them.
+  bool free_pages = false;
+};
+
 class AttentionCall {
  public:
-  AttentionCall(PagedFixture& fixture, const std::vector<Rows>& rows, const std::vector<const float*>& queries)
+  AttentionCall(PagedFixture& fixture, const std::vector<Rows>& rows, const std::vector<const float*>& queries,
+                const Variant& variant = {})
       : width_(int64_t{fixture.shape().num_query_heads} * fixture.layout().head_dim) {
     const int num_experts = fixture.layout().num_experts;
+    params_.layout = fixture.layout();
     int64_t total = 0;
     for (const Rows& r : rows) total += r.count;
     visible_.reserve(rows.size());
@@ -62,16 +73,19 @@ class AttentionCall {
       sequence.query_begin = static_cast<int32_t>(next);
       sequence.num_queries = static_cast<int32_t>(rows[i].count);
       visible_.push_back(tokens.Visible(num_experts, rows[i].first, rows[i].count));
+      sequence.first_position = static_cast<int32_t>(rows[i].first);
+      if (variant.window > 0) AddPositions(tokens, variant, sequence, visible_.back());
       if (rows[i].count > 1) sequence.visible = visible_.back().data();
       sequences_.push_back(sequence);
       for (int64_t row = 0; row < rows[i].count; ++row, ++next) {
         std::copy_n(queries[i] + row * width_, width_, query_.begin() + next * (width_ + kPadding));
       }
     }
-    params_.layout = fixture.layout();
     params_.pool = fixture.pool();
     params_.num_query_heads = fixture.shape().num_query_heads;
     params_.scale = 1.0f / std::sqrt(static_cast<float>(fixture.layout().head_dim));
+    params_.soft_cap = variant.soft_cap;
+    params_.window = variant.window;
     params_.query = query_.data();
     params_.query_stride = width_ + kPadding;
     params_.out_stride = width_ + kPadding;
@@ -100,12 +114,34 @@ class AttentionCall {
   }
 
  private:
+  void AddPositions(const TestSequence& tokens, const Variant& variant, AttentionSequence& sequence, std::vector<int32_t>& visible) {
+    const int num_experts = params_.layout.num_experts;
+    for (int e = 0; e < num_experts; ++e) {
+      std::vector<int32_t>& positions = positions_.emplace_back();
+      for (size_t t = 0; t < tokens.experts.size(); ++t) {
+        if (tokens.experts[t] == e) positions.push_back(static_cast<int32_t>(t));
+      }
+      ExpertPages& pages = sequence.kv.experts[e];
+      int32_t gone = 0;
+      const int32_t oldest = sequence.first_position - variant.window + 1;
+      const int32_t slots = params_.layout.slots_per_page[e];
+      while (variant.free_pages && gone + slots <= pages.num_slots && positions[gone + slots - 1] < oldest) gone += slots;
+      positions.erase(positions.begin(), positions.begin() + gone);
+      pages.pages += gone / slots;
+      pages.num_slots -= gone;
+      pages.num_gone = gone;
+      pages.positions = positions.data();
+      for (size_t i = e; i < visible.size(); i += num_experts) visible[i] -= gone;
+    }
+  }
+
   static constexpr int kPadding = 3;
   const int64_t width_;
   int64_t rows_ = 0;
   AttentionParams params_;
   std::vector<AttentionSequence> sequences_;
   std::vector<std::vector<int32_t>> visible_;
+  std::deque<std::vector<int32_t>> positions_;
   std::vector<float> query_;
 };
 
@@ -113,10 +149,10 @@ class AttentionCall {
 // most d_s = scale * sum |q_i k_i| * ((head_dim + 2) u + u_q), with u_q = 2^-9 if queries are rounded to bfloat16, else u; a weight
 // relative to the exact one by d_w = e^(2 d_s) - 1 (its own score's error and the largest score's) + u_e (exponential, 2^-21, or
 // 2^-13 for bfloat16 weights) + u_w (rounding, 2^-9 for bfloat16 weights); sums over n slots and their merges add
-// (n + 8) u. The quotient of two such sums is off by at most twice that, times the weighted mean of |v|.
-// Returns the bound of each component: [head_dim].
+// (n + 8) u. The quotient of two such sums is off by at most twice that, times the weighted mean of |v|. A soft cap shrinks the
+// scores' errors and adds 8 u of the cap. Returns the bound of each component: [head_dim].
 std::vector<double> Tolerances(const PagedFixture& fixture, const TestSequence& tokens, int64_t last, int64_t head,
-                               const float* query) {
+                               const float* query, const Variant& variant) {
   const KvLayout& layout = fixture.layout();
   const double u = std::ldexp(1.0, -24);
   const double rounding = layout.dtype == DType::kBF16 ? std::ldexp(1.0, -9) : u;
@@ -125,7 +161,8 @@ std::vector<double> Tolerances(const PagedFixture& fixture, const TestSequence& 
   double largest_product = 0;
   double max = -INFINITY;
   std::vector<double> scores;
-  for (int64_t t = 0; t <= last; ++t) {
+  const int64_t first = variant.window > 0 ? std::max<int64_t>(0, last - variant.window + 1) : 0;
+  for (int64_t t = first; t <= last; ++t) {
     const int64_t stored = kv_head / layout.group_size[tokens.slots[t].expert];
     double product = 0;
     double score = 0;
@@ -135,32 +172,33 @@ std::vector<double> Tolerances(const PagedFixture& fixture, const TestSequence& 
       score += p;
     }
     largest_product = std::max(largest_product, product * scale);
-    scores.push_back(score * scale);
+    score *= scale;
+    scores.push_back(variant.soft_cap > 0 ? variant.soft_cap * std::tanh(score / variant.soft_cap) : score);
     max = std::max(max, scores.back());
   }
   double sum = 0;
   std::vector<double> means(layout.head_dim, 0.0);
-  for (int64_t t = 0; t <= last; ++t) {
+  for (int64_t t = first; t <= last; ++t) {
     const int64_t stored = kv_head / layout.group_size[tokens.slots[t].expert];
-    const double weight = std::exp(scores[t] - max);
+    const double weight = std::exp(scores[t - first] - max);
     sum += weight;
     for (int64_t i = 0; i < layout.head_dim; ++i) means[i] += weight * std::abs(fixture.Value(tokens.slots[t], stored, i));
   }
-  const double score_error = largest_product * ((layout.head_dim + 2) * u + rounding);
+  const double score_error = largest_product * ((layout.head_dim + 2) * u + rounding) + 8 * u * variant.soft_cap;
   const double exponential = layout.dtype == DType::kBF16 ? std::ldexp(1.0, -13) : std::ldexp(1.0, -21);
   const double weight_error = std::expm1(2 * score_error) + exponential + rounding + static_cast<double>(last + 9) * u;
   for (double& mean : means) mean = 2 * weight_error * mean / sum + 1e-30;
   return means;
 }
 
-void ExpectNearReference(PagedFixture& fixture, const std::vector<Rows>& rows, int threads) {
+void ExpectNearReference(PagedFixture& fixture, const std::vector<Rows>& rows, int threads, const Variant& variant = {}) {
   const int64_t d = fixture.layout().head_dim;
   const int64_t heads = fixture.shape().num_query_heads;
   std::vector<std::vector<float>> queries;
   std::vector<const float*> pointers;
   for (const Rows& r : rows) queries.push_back(fixture.RandomFloats(r.count * heads * d));
   for (const std::vector<float>& q : queries) pointers.push_back(q.data());
-  AttentionCall call(fixture, rows, pointers);
+  AttentionCall call(fixture, rows, pointers, variant);
   const std::vector<float> expected = call.Run([](const AttentionParams& params) { reference::PagedAttention(params); });
   const std::vector<float> actual = call.RunCpu(threads);
   ASSERT_EQ(expected.size(), actual.size());
@@ -169,7 +207,8 @@ void ExpectNearReference(PagedFixture& fixture, const std::vector<Rows>& rows, i
     for (int64_t q = 0; q < rows[i].count; ++q, ++row) {
       for (int64_t head = 0; head < heads; ++head) {
         const std::vector<double> tolerances =
-            Tolerances(fixture, fixture.sequence(rows[i].sequence), rows[i].first + q, head, pointers[i] + (q * heads + head) * d);
+            Tolerances(fixture, fixture.sequence(rows[i].sequence), rows[i].first + q, head, pointers[i] + (q * heads + head) * d,
+                       variant);
         for (int64_t component = 0; component < d; ++component) {
           const int64_t at = (row * heads + head) * d + component;
           ASSERT_NEAR(expected[at], actual[at], tolerances[component])
@@ -237,6 +276,46 @@ TEST_P(AttentionTest, PrefillWindowsSeeOnlyTheirPrefix) {
     const int one = fixture.AddRandomSequence(1);
     SCOPED_TRACE("head_dim " + std::to_string(shape.head_dim) + ", kv heads " + std::to_string(shape.num_kv_heads));
     ExpectNearReference(fixture, {{a, 0, 70}, {b, 268, 12}, {c, 19, 1}, {one, 0, 1}}, 2);
+  }
+}
+
+TEST_P(AttentionTest, WindowsAndSoftCapsEqualReference) {
+  uint32_t seed = 200;
+  for (const Shape& shape : Shapes()) {
+    PagedFixture fixture(shape, dtype(), seed++);
+    const int a = fixture.AddRandomSequence(90);
+    const int b = fixture.AddRandomSequence(700);
+    const int c = fixture.AddRandomSequence(1);
+    SCOPED_TRACE("head_dim " + std::to_string(shape.head_dim) + ", kv heads " + std::to_string(shape.num_kv_heads));
+    for (const Variant& variant : {Variant{2.5f, 0, false}, Variant{0, 1, false}, Variant{0, 16, false}, Variant{0, 16, true},
+                                   Variant{2.5f, 300, true}, Variant{50, 1000, true}}) {
+      SCOPED_TRACE("soft cap " + std::to_string(variant.soft_cap) + ", window " + std::to_string(variant.window));
+      ExpectNearReference(fixture, {{a, 0, 90}, {b, 660, 40}, {b, 699, 1}, {c, 0, 1}}, 2, variant);
+    }
+  }
+}
+
+// Which pages of tokens behind the window are gone depends on how a prompt was cut into steps; the result must not.
+TEST_P(AttentionTest, FreedPagesDoNotChangeAResult) {
+  for (const Shape& shape : {Shapes()[1], Shapes()[4], Shapes()[6], Shapes()[10]}) {
+    PagedFixture fixture(shape, dtype(), 11);
+    const int s = fixture.AddRandomSequence(kInvarianceTokens);
+    const int64_t width = int64_t{shape.num_query_heads} * shape.head_dim;
+    const std::vector<float> query = fixture.RandomFloats(kInvarianceTokens * width);
+    for (const int32_t window : {20, 200}) {
+      const std::vector<float> whole =
+          AttentionCall(fixture, {{s, 0, kInvarianceTokens}}, {query.data()}, {30, window, false}).RunCpu(1);
+      for (const int64_t chunk : {int64_t{1}, int64_t{37}, int64_t{256}}) {
+        std::vector<float> joined;
+        for (int64_t first = 0; first < kInvarianceTokens; first += chunk) {
+          const int64_t count = std::min(chunk, kInvarianceTokens - first);
+          const std::vector<float> part =
+              AttentionCall(fixture, {{s, first, count}}, {query.data() + first * width}, {30, window, true}).RunCpu(2);
+          joined.insert(joined.end(), part.begin(), part.end());
+        }
+        EXPECT_EQ(whole, joined) << "window " << window << ", chunks of " << chunk;
+      }
+    }
   }
 }
 

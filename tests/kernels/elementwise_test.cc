@@ -1,4 +1,4 @@
-// Norms, RoPE, SwiGLU, router scores and casts of every code path of this machine against double precision.
+// Norms, RoPE, activations, router scores and casts of every code path of this machine against double precision.
 // Tolerances: u = 2^-24. A sum of n products of float32 is off by at most n u times the sum of the absolute products; the
 // exponential by 2^-21 of its value; bfloat16 results are the float32 result rounded to nearest even, at most 2^-8 of it further.
 #include "kernels/elementwise.h"
@@ -136,7 +136,133 @@ TEST_P(ElementwiseTest, RopeRotatesPairsOfHalvesByThePositionsAngle) {
   }
 }
 
-TEST_P(ElementwiseTest, SiluMulFollowsTheDefinitionAlsoAtTheExtremes) {
+TEST_P(ElementwiseTest, LayerNormAddsTheDeltaAndNormalisesEachRow) {
+  for (const int64_t dim : kDims) {
+    for (const int64_t rows : kRows) {
+      std::vector<float> x = Random(rows * dim, 1);
+      for (float& value : x) value += 3;  // a mean that is not small beside the deviation
+      const std::vector<float> delta = Random(rows * dim, 2);
+      const std::vector<float> weight = Random(dim, 3);
+      const std::vector<float> bias = Random(dim, 4);
+      for (const int form : {0, 1, 2}) {  // plain, with everything, replacing the residual
+        std::vector<float> residual = x;
+        residual.push_back(kCanary);
+        std::vector<float> out(rows * dim + 1, kCanary);
+        std::vector<uint16_t> bf16_out(rows * dim + 1, kCanary16);
+        LayerNormParams params;
+        params.residual = residual.data();
+        params.delta = form >= 1 ? delta.data() : nullptr;
+        params.weight = form >= 1 ? weight.data() : nullptr;
+        params.bias = form >= 1 ? bias.data() : nullptr;
+        params.replace_residual = form == 2;
+        params.epsilon = 1e-5f;
+        params.out = out.data();
+        params.bf16_out = bf16_out.data();
+        params.rows = rows;
+        params.dim = dim;
+        LayerNorm(params, pool_);
+        for (int64_t row = 0; row < rows; ++row) {
+          std::vector<double> added(dim);
+          double mean = 0, magnitude = 0, variance = 0;
+          for (int64_t i = 0; i < dim; ++i) {
+            added[i] = x[row * dim + i] + (form >= 1 ? delta[row * dim + i] : 0.0f);
+            mean += added[i] / static_cast<double>(dim);
+            magnitude += std::abs(added[i]) / static_cast<double>(dim);
+          }
+          for (int64_t i = 0; i < dim; ++i) variance += (added[i] - mean) * (added[i] - mean) / static_cast<double>(dim);
+          const double scale = 1 / std::sqrt(variance + 1e-5);
+          // The mean is off by at most (dim + 2) u of the mean magnitude, and with it every difference, hence the deviation too.
+          const double shift = (static_cast<double>(dim) + 4) * kU * magnitude * scale;
+          for (int64_t i = 0; i < dim; ++i) {
+            const double w = form >= 1 ? weight[i] : 1, b = form >= 1 ? bias[i] : 0;
+            const double normed = (added[i] - mean) * scale;
+            const double want = normed * w + b;
+            const double relative = (static_cast<double>(dim) + 12) * kU + shift;
+            const double slack = (shift + std::abs(normed) * relative) * std::abs(w) + std::abs(want) * 4 * kU + std::abs(b) * kU;
+            ASSERT_NEAR(out[row * dim + i], want, slack + 1e-36) << dim << " " << i;
+            ASSERT_EQ(bf16_out[row * dim + i], ToBF16(out[row * dim + i]));
+            ASSERT_EQ(residual[row * dim + i], form == 2 ? out[row * dim + i] : static_cast<float>(added[i]));
+          }
+        }
+        EXPECT_EQ(residual.back(), kCanary);
+        EXPECT_EQ(out.back(), kCanary);
+        EXPECT_EQ(bf16_out.back(), kCanary16);
+      }
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, AddRowsAddsAndCopies) {
+  for (const int64_t dim : kDims) {
+    const std::vector<float> x = Random(3 * dim, 1), delta = Random(3 * dim, 2);
+    for (const bool with_delta : {false, true}) {
+      std::vector<float> residual = x, out(3 * dim + 1, kCanary);
+      std::vector<uint16_t> bf16_out(3 * dim + 1, kCanary16);
+      AddRowsParams params;
+      params.residual = residual.data();
+      params.delta = with_delta ? delta.data() : nullptr;
+      params.out = out.data();
+      params.bf16_out = bf16_out.data();
+      params.rows = 3;
+      params.dim = dim;
+      AddRows(params, pool_);
+      for (int64_t i = 0; i < 3 * dim; ++i) {
+        ASSERT_EQ(out[i], with_delta ? x[i] + delta[i] : x[i]);
+        ASSERT_EQ(residual[i], out[i]);
+        ASSERT_EQ(bf16_out[i], ToBF16(out[i]));
+      }
+      EXPECT_EQ(out.back(), kCanary);
+      EXPECT_EQ(bf16_out.back(), kCanary16);
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, GeluAndReluFollowTheirDefinitionsGatedAndNot) {
+  for (const Activation activation : {Activation::kGeluTanh, Activation::kRelu, Activation::kSilu}) {
+    for (const bool gated : {false, true}) {
+      for (const int64_t dim : {int64_t{1}, int64_t{17}, int64_t{1376}, int64_t{40000}}) {
+        constexpr int64_t kTestRows = 2;
+        const int64_t width = gated ? 2 * dim : dim;
+        std::vector<float> in = Random(kTestRows * width, 8, 3);
+        if (dim > 8) {
+          const float extremes[] = {200, -200, 0, -12, 1e30f, -1e30f};
+          std::copy(std::begin(extremes), std::end(extremes), in.begin());
+        }
+        std::vector<float> out(kTestRows * dim + 1, kCanary);
+        std::vector<uint16_t> bf16_out(kTestRows * dim + 1, kCanary16);
+        ActivateParams params;
+        params.activation = activation;
+        params.gated = gated;
+        params.in = in.data();
+        params.out = out.data();
+        params.bf16_out = bf16_out.data();
+        params.rows = kTestRows;
+        params.dim = dim;
+        Activate(params, pool_);
+        for (int64_t row = 0; row < kTestRows; ++row) {
+          for (int64_t i = 0; i < dim; ++i) {
+            const double x = in[row * width + i];
+            const double up = gated ? in[row * width + dim + i] : 1.0;
+            // 1 + tanh(z) is written as 2 / (1 + e^-2z): near tanh(z) = -1 the sum cancels even in double precision.
+            const double cubic = 2 * std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
+            const double exponent = activation == Activation::kGeluTanh ? cubic : x;
+            const double want = (activation == Activation::kRelu ? std::max(x, 0.0) : x / (1 + std::exp(-exponent))) * up;
+            // As for the gated SiLU: the exponent's rounding, up to 8 u of it, is the result's relative error; far below zero the
+            // result is about 0 and counts absolutely.
+            const double relative = std::ldexp(1.0, -21) + (8 * std::min(std::abs(exponent), 127.0) + 8) * kU;
+            const double slack = exponent < -80 ? std::abs(x * up) * 1e-34 : Slack(want, relative);
+            ASSERT_NEAR(out[row * dim + i], want, slack) << dim << " " << x;
+            ASSERT_EQ(bf16_out[row * dim + i], ToBF16(out[row * dim + i]));
+          }
+        }
+        EXPECT_EQ(out.back(), kCanary);
+        EXPECT_EQ(bf16_out.back(), kCanary16);
+      }
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, GatedSiluFollowsTheDefinitionAlsoAtTheExtremes) {
   for (const int64_t dim : {int64_t{1}, int64_t{17}, int64_t{64}, int64_t{1376}, int64_t{40000}}) {
     for (const int64_t rows : {int64_t{1}, int64_t{3}}) {
       std::vector<float> gate_up = Random(rows * 2 * dim, 7, 8);
@@ -150,13 +276,13 @@ TEST_P(ElementwiseTest, SiluMulFollowsTheDefinitionAlsoAtTheExtremes) {
       }
       std::vector<float> out(rows * dim + 1, kCanary);
       std::vector<uint16_t> bf16_out(rows * dim + 1, kCanary16);
-      SiluMulParams params;
-      params.gate_up = gate_up.data();
+      ActivateParams params;
+      params.in = gate_up.data();
       params.out = out.data();
       params.bf16_out = bf16_out.data();
       params.rows = rows;
       params.dim = dim;
-      SiluMul(params, pool_);
+      Activate(params, pool_);
       for (int64_t row = 0; row < rows; ++row) {
         for (int64_t i = 0; i < dim; ++i) {
           const double gate = gate_up[row * 2 * dim + i];

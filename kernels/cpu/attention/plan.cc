@@ -68,7 +68,7 @@ class Planner {
     item.num_heads = num_heads;
     for (int e = 0; e < params_.layout.num_experts; ++e) {
       const int32_t slots = VisibleSlots(params_.layout, params_.sequences[s], q + num_queries - 1, e);
-      item.part_end += (slots + kPartSlots - 1) / kPartSlots;
+      item.part_end += NumParts(params_.sequences[s].kv.experts[e], slots);
       item.cost += slots * SlotCost(params_, e, num_heads, num_queries);
     }
     plan_->cost += item.cost;
@@ -144,10 +144,11 @@ Part GetPart(const KvLayout& layout, const AttentionSequence& sequence, int32_t 
   Part part;
   for (int e = 0; e < layout.num_experts; ++e) {
     const int32_t slots = VisibleSlots(layout, sequence, last_query, e);
-    const int32_t parts = (slots + kPartSlots - 1) / kPartSlots;
+    const ExpertPages& pages = sequence.kv.experts[e];
+    const int32_t parts = NumParts(pages, slots);
     if (index < parts) {
       part.expert = e;
-      part.slot_begin = index * kPartSlots;
+      part.slot_begin = (pages.num_gone / kPartSlots + index) * kPartSlots - pages.num_gone;
       part.num_slots = std::min(kPartSlots, slots - part.slot_begin);
       return part;
     }

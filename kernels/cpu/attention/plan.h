@@ -3,7 +3,7 @@
 // Layer: kernels/cpu/attention (private). Thread-compatible.
 //
 // The slots a block of queries sees are cut into *parts*: kPartSlots consecutive slots of one expert, counted from the
-// expert's first slot. Each part gives a partial result (max, sum, out), and these are merged one by one in order of expert and
+// first that the expert ever had, so that tokens which left a sliding window do not move the cuts. Each part gives a partial result (max, sum, out), and these are merged one by one in order of expert and
 // slot. So the arithmetic of a row depends on its own slots alone, however the parts are spread over items and threads.
 #ifndef RATION_KERNELS_CPU_ATTENTION_PLAN_H_
 #define RATION_KERNELS_CPU_ATTENTION_PLAN_H_
@@ -42,12 +42,17 @@ struct AttentionPlan {
   void Clear();
 };
 
-// One part: slots [slot_begin, slot_begin + num_slots) of an expert.
+// One part: slots [slot_begin, slot_begin + num_slots) of an expert. A negative slot_begin counts places of tokens that are gone.
 struct Part {
   int expert = 0;
   int32_t slot_begin = 0;
   int32_t num_slots = 0;
 };
+
+// Parts that the first `slots` slots of an expert are cut into.
+inline int32_t NumParts(const ExpertPages& pages, int32_t slots) {
+  return slots == 0 ? 0 : (pages.num_gone + slots + kPartSlots - 1) / kPartSlots - pages.num_gone / kPartSlots;
+}
 
 // Slots of expert e that query `i` of the sequence sees.
 inline int32_t VisibleSlots(const KvLayout& layout, const AttentionSequence& sequence, int32_t i, int e) {

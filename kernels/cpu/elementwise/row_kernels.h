@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/cpu_level.h"
+#include "kernels/elementwise.h"
 
 namespace ration::kernels::cpu {
 
@@ -13,10 +14,16 @@ struct RowKernels {
   // residual += delta (unless nullptr); out and bf16_out (each unless nullptr) = residual / rms * weight.
   void (*rms_norm)(float* residual, const float* delta, const float* weight, float epsilon, int64_t dim, float* out,
                    uint16_t* bf16_out);
+  // residual += delta (unless nullptr); out and bf16_out (each unless nullptr) = (residual - mean) / deviation * weight + bias, where
+  // weight and bias may be nullptr; with `replace` residual becomes that too.
+  void (*layer_norm)(float* residual, const float* delta, const float* weight, const float* bias, float epsilon, bool replace,
+                     int64_t dim, float* out, uint16_t* bf16_out);
+  // residual += delta (unless nullptr); out and bf16_out (each unless nullptr) = residual.
+  void (*add_row)(float* residual, const float* delta, int64_t dim, float* out, uint16_t* bf16_out);
   // Rotates the pairs (low[i], high[i]) of num_heads heads, head_dim floats apart; half = head_dim / 2 = high - low.
   void (*rope)(float* x, int64_t num_heads, int64_t half, const float* cos, const float* sin);
-  // out and bf16_out (each unless nullptr) = silu(gate) * up.
-  void (*silu_mul)(const float* gate, const float* up, int64_t dim, float* out, uint16_t* bf16_out);
+  // out and bf16_out (each unless nullptr) = activation(gate) * up; up nullptr: activation(gate).
+  void (*activate)(Activation activation, const float* gate, const float* up, int64_t dim, float* out, uint16_t* bf16_out);
   // The sum of a[i] * b[i], in one fixed order.
   float (*dot)(const float* a, const float* b, int64_t dim);
   void (*cast_to_bf16)(const float* in, uint16_t* out, int64_t count);

@@ -36,29 +36,60 @@ struct Rows {
     if (bf16_out != nullptr) Simd::StoreBF16N(bf16_out + i, v, n);
   }
 
-  static void RmsNorm(float* residual, const float* delta, const float* weight, float epsilon, int64_t dim, float* out,
-                      uint16_t* bf16_out) {
-    // Four sums hide the latency of a multiply-add.
+  // Calls add(i, n, sum) for the vectors of a row and returns the sum over all lanes. Four sums hide the latency of a multiply-add.
+  template <typename Add>
+  static inline float Sum(int64_t dim, const Add& add) {
     Vec sums[4] = {Simd::Zero(), Simd::Zero(), Simd::Zero(), Simd::Zero()};
-    const auto add = [&](int64_t i, int n, Vec& sum) {
-      Vec x = Load(residual + i, n);
-      if (delta != nullptr) {
-        x = x + Load(delta + i, n);
-        Store(residual + i, x, n);
-      }
-      sum = Simd::MulAdd(x, x, sum);
-    };
     int64_t i = 0;
     for (; i + 4 * kLanes <= dim; i += 4 * kLanes) {
       for (int k = 0; k < 4; ++k) add(i + k * kLanes, kLanes, sums[k]);
     }
     for (; i + kLanes <= dim; i += kLanes) add(i, kLanes, sums[0]);
     if (i < dim) add(i, static_cast<int>(dim - i), sums[1]);
-    const float sum = Simd::ReduceSum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    return Simd::ReduceSum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  }
+  static inline Vec LoadSum(float* residual, const float* delta, int64_t i, int n) {
+    Vec x = Load(residual + i, n);
+    if (delta != nullptr) {
+      x = x + Load(delta + i, n);
+      Store(residual + i, x, n);
+    }
+    return x;
+  }
+
+  static void RmsNorm(float* residual, const float* delta, const float* weight, float epsilon, int64_t dim, float* out,
+                      uint16_t* bf16_out) {
+    const float sum = Sum(dim, [&](int64_t i, int n, Vec& s) {
+      const Vec x = LoadSum(residual, delta, i, n);
+      s = Simd::MulAdd(x, x, s);
+    });
     const Vec scale = Simd::Set1(1.0f / __builtin_sqrtf(sum / static_cast<float>(dim) + epsilon));
     ForVectors(dim, [&](int64_t j, int n) {
       StoreResult(Load(residual + j, n) * scale * Load(weight + j, n), j, n, out, bf16_out);
     });
+  }
+
+  static void LayerNorm(float* residual, const float* delta, const float* weight, const float* bias, float epsilon, bool replace,
+                        int64_t dim, float* out, uint16_t* bf16_out) {
+    const float total = Sum(dim, [&](int64_t i, int n, Vec& s) { s = s + LoadSum(residual, delta, i, n); });
+    const Vec mean = Simd::Set1(total / static_cast<float>(dim));
+    // From the differences: the squares' mean less the mean's square cancels where the mean is large.
+    const float squares = Sum(dim, [&](int64_t i, int n, Vec& s) {
+      const Vec x = Simd::FirstLanes(Load(residual + i, n) - mean, n, Simd::Zero());
+      s = Simd::MulAdd(x, x, s);
+    });
+    const Vec scale = Simd::Set1(1.0f / __builtin_sqrtf(squares / static_cast<float>(dim) + epsilon));
+    ForVectors(dim, [&](int64_t j, int n) {
+      Vec y = (Load(residual + j, n) - mean) * scale;
+      if (weight != nullptr) y = y * Load(weight + j, n);
+      if (bias != nullptr) y = y + Load(bias + j, n);
+      if (replace) Store(residual + j, y, n);
+      StoreResult(y, j, n, out, bf16_out);
+    });
+  }
+
+  static void AddRow(float* residual, const float* delta, int64_t dim, float* out, uint16_t* bf16_out) {
+    ForVectors(dim, [&](int64_t i, int n) { StoreResult(LoadSum(residual, delta, i, n), i, n, out, bf16_out); });
   }
 
   static void Rope(float* x, int64_t num_heads, int64_t half, const float* cos, const float* sin) {
@@ -76,16 +107,37 @@ struct Rows {
     }
   }
 
-  static void SiluMul(const float* gate, const float* up, int64_t dim, float* out, uint16_t* bf16_out) {
+  // x / (1 + e^-y), where y is x for SiLU and, because 1 + tanh(z) = 2 / (1 + e^-2z), 2 sqrt(2 / pi) (x + 0.044715 x^3) for GELU.
+  static Vec TimesLogistic(Vec x, Vec y) {
     const Vec minus_log2e = Simd::Set1(-1.44269504088896341f);
-    const Vec one = Simd::Set1(1.0f);
-    const Vec most = Simd::Set1(126.0f);  // 2^126: a gate far below zero gives about 0 and never infinity / infinity
+    const Vec most = Simd::Set1(126.0f);  // 2^126: far below zero gives about 0 and never infinity / infinity
+    return x / (Simd::Set1(1.0f) + Simd::Exp2(Simd::Min(y * minus_log2e, most)));
+  }
+
+  template <typename Function>
+  static inline void ActivateWith(const Function& function, const float* gate, const float* up, int64_t dim, float* out,
+                                  uint16_t* bf16_out) {
     ForVectors(dim, [&](int64_t i, int n) {
-      const Vec g = Load(gate + i, n);
-      const Vec exponent = g * minus_log2e;
-      const Vec e = Simd::Exp2(Simd::Min(exponent, most));
-      StoreResult(g / (one + e) * Load(up + i, n), i, n, out, bf16_out);
+      Vec y = function(Load(gate + i, n));
+      if (up != nullptr) y = y * Load(up + i, n);
+      StoreResult(y, i, n, out, bf16_out);
     });
+  }
+
+  static void Activate(Activation activation, const float* gate, const float* up, int64_t dim, float* out, uint16_t* bf16_out) {
+    switch (activation) {
+      case Activation::kSilu:
+        return ActivateWith([](Vec x) { return TimesLogistic(x, x); }, gate, up, dim, out, bf16_out);
+      case Activation::kGeluTanh: {
+        const auto gelu = [](Vec x) {
+          const Vec cube = x * x * x;
+          return TimesLogistic(x, Simd::MulAdd(cube, Simd::Set1(0.044715f), x) * Simd::Set1(1.59576912160573071f));
+        };
+        return ActivateWith(gelu, gate, up, dim, out, bf16_out);
+      }
+      case Activation::kRelu:
+        return ActivateWith([](Vec x) { return Simd::Max(x, Simd::Zero()); }, gate, up, dim, out, bf16_out);
+    }
   }
 
   static float Dot(const float* a, const float* b, int64_t dim) {
@@ -122,7 +174,7 @@ struct Rows {
     });
   }
 
-  static RowKernels Make() { return {RmsNorm, Rope, SiluMul, Dot, CastToBF16, MeanF32, MeanBF16}; }
+  static RowKernels Make() { return {RmsNorm, LayerNorm, AddRow, Rope, Activate, Dot, CastToBF16, MeanF32, MeanBF16}; }
 };
 
 }  // namespace
