@@ -52,7 +52,6 @@ GovernorDecision EngineCore::Govern(absl::Time now) {
     demand_.emplace_back().floor = floor;
     return demand_.back();
   };
-  const int64_t full_bytes = spec_.bytes_per_token(0);
   courses_.clear();
   int64_t cached_tokens = 0, expected_tokens = 0;  // expected: if all reached their ends together
   const auto expect = [&](const Sequence& sequence) {
@@ -60,7 +59,8 @@ GovernorDecision EngineCore::Govern(absl::Time now) {
         static_cast<int64_t>(expected_output_share_ * static_cast<double>(sequence.generation_left()));
     courses_.push_back({sequence.computed_tokens + sequence.prefill_left(), growth});
     expected_tokens += sequence.prefill_left() + growth;
-    return (sequence.prefill_left() + growth) * full_bytes;
+    const int64_t cached = sequence.computed_tokens;
+    return spec_.SequenceBytes(0, cached + sequence.prefill_left() + growth) - spec_.SequenceBytes(0, cached);
   };
   int64_t near_tokens = 0;
   for (SchedulableSequence* running : scheduler_->running()) {
@@ -95,7 +95,7 @@ GovernorDecision EngineCore::Govern(absl::Time now) {
   input.waste_bytes = cache_.waste_bytes();
   input.classes = demand_;
   input.near_demand_bytes = static_cast<int64_t>(
-      static_cast<double>(std::min(near_tokens, kNearSteps * options_.max_batched_tokens) * full_bytes) *
+      static_cast<double>(std::min(near_tokens, kNearSteps * options_.max_batched_tokens) * spec_.bytes_per_token(0)) *
       controller_->fraction());
   if (last_governed_ != absl::InfinitePast()) input.elapsed_seconds = absl::ToDoubleSeconds(now - last_governed_);
   input.elapsed_seconds = std::max(0.0, input.elapsed_seconds);

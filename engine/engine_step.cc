@@ -100,7 +100,9 @@ absl::Status EngineCore::CheckLogits(const at::Tensor& logits) const {
 void EngineCore::BookForward(const SchedulerOutput& plan) {
   std::array<std::array<int64_t, kMaxExperts>, 2> routed{};  // [phase][expert]
   for (const ScheduledSequence& scheduled : plan.sequences) {
-    SequenceOf(scheduled.sequence)->AdvanceComputed(scheduled.num_tokens, routed[scheduled.prefill ? 0 : 1]);
+    Sequence* const sequence = SequenceOf(scheduled.sequence);
+    sequence->AdvanceComputed(scheduled.num_tokens, routed[scheduled.prefill ? 0 : 1]);
+    cache_.FreeExpired(*sequence->kv, sequence->computed_tokens);
     if (scheduled.prefill) stats_.prompt_tokens += scheduled.num_tokens;
   }
   for (int e = 0; e < spec_.num_experts(); ++e) {

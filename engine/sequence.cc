@@ -134,7 +134,7 @@ FinishInfo Sequence::MakeFinishInfo(Ending ending, const KvCacheSpec& spec, absl
     accounting.generated_tokens_per_expert.push_back(static_cast<double>(generated_routed_[e]) / layers);
   }
   accounting.peak_kv_bytes = peak_pages_ * spec.page_bytes();
-  accounting.full_kv_bytes = computed_tokens * spec.bytes_per_token(0);
+  accounting.full_kv_bytes = spec.SequenceBytes(0, computed_tokens);
   if (kv != nullptr) accounting.stored_kv_bytes = kv->stored_bytes();
   const int64_t regrouped = regrouped_before_ + (kv != nullptr ? kv->regrouped_token_layers() : 0);
   accounting.tokens_regrouped = regrouped / spec.num_layers();

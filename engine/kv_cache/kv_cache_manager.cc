@@ -25,7 +25,12 @@ kernels::PagedKvView SequenceKv::View(int64_t layer) const {
   kernels::PagedKvView view;
   for (int e = 0; e < manager_->spec().num_experts(); ++e) {
     const PageTable& t = table(layer, e);
-    view.experts[e] = {t.pages.data(), t.num_slots};
+    view.experts[e].pages = t.pages.data();
+    view.experts[e].num_slots = t.num_slots;
+    if (manager_->spec().window(layer) > 0) {
+      view.experts[e].positions = t.positions.data();
+      view.experts[e].num_gone = t.num_gone;
+    }
   }
   return view;
 }
@@ -62,12 +67,13 @@ std::unique_ptr<SequenceKv> KvCacheManager::NewSequence() {
   return sequence;
 }
 
-void KvCacheManager::Append(SequenceKv& sequence, int64_t layer, absl::Span<const uint8_t> experts,
+void KvCacheManager::Append(SequenceKv& sequence, int64_t layer, int64_t first_position, absl::Span<const uint8_t> experts,
                             absl::Span<const float> scores, absl::Span<kernels::KvSlot> slots) {
   const int num_experts = spec_.num_experts();
   RATION_CHECK(sequence.manager_ == this && experts.size() == slots.size());
   RATION_CHECK(scores.empty() || scores.size() == experts.size() * num_experts);
   RATION_CHECK(layer >= 0 && layer < spec_.num_layers());
+  const bool has_window = spec_.window(layer) > 0;
   for (size_t t = 0; t < experts.size(); ++t) {
     const int expert = experts[t];
     RATION_CHECK(expert < num_experts);
@@ -76,7 +82,13 @@ void KvCacheManager::Append(SequenceKv& sequence, int64_t layer, absl::Span<cons
     if (slot == 0) {
       RATION_CHECK(pool_.TryAllocate(1, table.pages));
       table.importance.push_back(0);
+      if (has_window) table.newest.push_back(0);
       ++sequence.pages_held_;
+    }
+    if (has_window) {
+      const int32_t position = static_cast<int32_t>(first_position) + static_cast<int32_t>(t);
+      table.positions.push_back(position);
+      table.newest.back() = position;
     }
     // Not a number counts as 0: importance is sorted by.
     if (!scores.empty() && scores[t * num_experts] > 0) table.importance.back() += scores[t * num_experts];
@@ -117,22 +129,16 @@ int64_t KvCacheManager::RegroupPage(SequenceKv& sequence, int64_t layer, int fro
   SequenceKv::PageTable& source = sequence.table(layer, from);
   SequenceKv::PageTable& target = sequence.table(layer, to);
   const int32_t source_slots = spec_.layout().slots_per_page[from], target_slots = spec_.layout().slots_per_page[to];
-  const int64_t last = static_cast<int64_t>(source.pages.size()) - 1;
-  RATION_CHECK(index >= 0 && index <= last);
-  const int32_t count = index < last ? source_slots : source.num_slots - static_cast<int32_t>(last) * source_slots;
+  RATION_CHECK(index >= 0 && index < static_cast<int64_t>(source.pages.size()));
   const int32_t page = source.pages[index];
-  const float importance = source.importance[index] / static_cast<float>(count);
-
-  // Out of the source; its last page, which may be partly filled, stays last.
-  if (index < last) {
-    std::swap(source.pages[index], source.pages[last - 1]);
-    std::swap(source.importance[index], source.importance[last - 1]);
-    source.pages[last - 1] = source.pages[last];
-    source.importance[last - 1] = source.importance[last];
+  const float sum = source.importance[index];
+  const bool has_window = spec_.window(layer) > 0;
+  if (has_window) {
+    const auto begin = source.positions.begin() + index * source_slots;
+    target.positions.insert(target.positions.end(), begin, begin + std::min<int64_t>(source_slots, source.positions.end() - begin));
   }
-  source.pages.pop_back();
-  source.importance.pop_back();
-  source.num_slots -= count;
+  const int32_t count = RemovePage(source, from, index);
+  const float importance = sum / static_cast<float>(count);
 
   const int32_t used = target.num_slots % target_slots;
   const int32_t into_tail = used == 0 ? 0 : std::min(count, target_slots - used);
@@ -150,6 +156,20 @@ int64_t KvCacheManager::RegroupPage(SequenceKv& sequence, int64_t layer, int fro
     --sequence.pages_held_;
   }
   target.num_slots += count;
+  if (has_window) {
+    // The pages that got tokens, and the least of what may be freed next.
+    for (size_t i = target.num_slots > count ? (target.num_slots - count) / target_slots : 0; i < target.pages.size(); ++i) {
+      const auto begin = target.positions.begin() + static_cast<int64_t>(i) * target_slots;
+      const auto end = target.positions.begin() + std::min<int64_t>((static_cast<int64_t>(i) + 1) * target_slots, target.num_slots);
+      const int32_t newest = *std::max_element(begin, end);
+      if (i < target.newest.size()) {
+        target.newest[i] = newest;
+      } else {
+        target.newest.push_back(newest);
+      }
+      target.first_to_go = std::min(target.first_to_go, newest);
+    }
+  }
   for (std::array<int64_t, kMaxExperts>* tokens : {&sequence.token_layers_, &token_layers_}) {
     (*tokens)[from] -= count;
     (*tokens)[to] += count;
@@ -157,6 +177,45 @@ int64_t KvCacheManager::RegroupPage(SequenceKv& sequence, int64_t layer, int fro
   sequence.regrouped_ += count;
   regrouped_[from][to] += count;
   return rest > 0 ? 0 : 1;
+}
+
+int32_t KvCacheManager::RemovePage(SequenceKv::PageTable& table, int expert, int64_t index) const {
+  const int64_t slots = spec_.slots_per_page(expert), last = static_cast<int64_t>(table.pages.size()) - 1;
+  const int32_t count = static_cast<int32_t>(index < last ? slots : table.num_slots - last * slots);
+  // What is behind it moves up: its order may be that of positions.
+  table.pages.erase(table.pages.begin() + index);
+  table.importance.erase(table.importance.begin() + index);
+  if (!table.newest.empty()) {
+    const auto begin = table.positions.begin() + index * slots;
+    table.positions.erase(begin, begin + count);
+    table.newest.erase(table.newest.begin() + index);
+  }
+  table.num_slots -= count;
+  return count;
+}
+
+void KvCacheManager::FreeExpired(SequenceKv& sequence, int64_t next_position) {
+  if (!spec_.has_windows()) return;
+  RATION_CHECK(sequence.manager_ == this);
+  for (int64_t layer = 0; layer < spec_.num_layers(); ++layer) {
+    const int64_t oldest = next_position - spec_.window(layer) + 1;  // that is still seen
+    if (spec_.window(layer) == 0 || oldest <= 0) continue;
+    for (int e = 0; e < spec_.num_experts(); ++e) {
+      SequenceKv::PageTable& table = sequence.table(layer, e);
+      if (table.pages.empty() || table.first_to_go >= oldest) continue;
+      for (int64_t i = static_cast<int64_t>(table.pages.size()) - 1; i >= 0; --i) {
+        if (table.newest[i] >= oldest) continue;
+        pool_.Release(table.pages[i]);
+        --sequence.pages_held_;
+        const int32_t count = RemovePage(table, e, i);
+        table.num_gone += count;
+        sequence.expired_ += count;
+        sequence.token_layers_[e] -= count;
+        token_layers_[e] -= count;
+      }
+      table.first_to_go = table.newest.empty() ? 0 : *std::min_element(table.newest.begin(), table.newest.end());
+    }
+  }
 }
 
 void KvCacheManager::Shrink(int64_t num_pages, std::vector<PageMove>& copies) {
@@ -209,6 +268,11 @@ void KvCacheManager::CheckInvariants() const {
       const int64_t slots = spec_.slots_per_page(expert);
       RATION_CHECK(table.num_slots >= 0 && table.importance.size() == table.pages.size());
       RATION_CHECK(static_cast<int64_t>(table.pages.size()) == (table.num_slots + slots - 1) / slots);
+      if (spec_.window(static_cast<int64_t>(t) / num_experts) > 0) {
+        RATION_CHECK(static_cast<int64_t>(table.positions.size()) == table.num_slots && table.newest.size() == table.pages.size());
+        for (size_t i = 0; i < table.positions.size(); ++i) RATION_CHECK(table.positions[i] <= table.newest[i / slots]);
+        for (int32_t newest : table.newest) RATION_CHECK(newest >= table.first_to_go);
+      }
       for (int32_t page : table.pages) {
         RATION_CHECK(page >= 0 && page < pool_.num_pages());
         RATION_CHECK(pool_.references(page) == 1);
@@ -222,7 +286,7 @@ void KvCacheManager::CheckInvariants() const {
     RATION_CHECK(pages == sequence.pages_held_);
     RATION_CHECK(tokens == sequence.token_layers_);
     for (int64_t count : sequence.appended_) appended += count;
-    RATION_CHECK(appended == held);
+    RATION_CHECK(appended == held + sequence.expired_);
     for (int e = 0; e < kMaxExperts; ++e) all_tokens[e] += tokens[e];
     all_pages += pages;
   }

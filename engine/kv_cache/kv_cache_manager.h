@@ -1,11 +1,11 @@
 // The page tables of the KV cache: gives slots to tokens as they are routed, moves tokens to cheaper experts (regroup), moves pages
-// when the pool gets smaller, and takes everything back when a sequence ends. Owns no bytes (KvStore does) and promises nothing about
+// when the pool gets smaller, frees pages whose tokens a layer's sliding window has left, and takes everything back when a sequence ends. Owns no bytes (KvStore does) and promises nothing about
 // the future (KvBudget does): it keeps the books of what is.
 // Layer: engine/kv_cache. Thread-compatible: used only by the engine thread.
 //
 // Invariants: (1) used_pages() <= num_pages(). (2) Every page of a page table is live in the pool, and in exactly one page table (no
 // sharing yet). (3) num_slots of a table needs exactly ceil(num_slots / slots_per_page) pages, and it has those: all but the last are
-// full.
+// full. (4) In a layer with a window every page holds a token of it, or one that left it with the last step.
 #ifndef RATION_ENGINE_KV_CACHE_KV_CACHE_MANAGER_H_
 #define RATION_ENGINE_KV_CACHE_KV_CACHE_MANAGER_H_
 
@@ -39,6 +39,8 @@ class SequenceKv {
   int64_t num_token_layers(int expert) const { return token_layers_[expert]; }
   // Tokens ever appended at `expert`, summed over the layers: where routing put them.
   int64_t appended_token_layers(int expert) const { return appended_[expert]; }
+  // Tokens that are gone because they left their layer's window, summed over the layers.
+  int64_t expired_token_layers() const { return expired_; }
   // Tokens moved to a cheaper expert since, summed over the layers.
   int64_t regrouped_token_layers() const { return regrouped_; }
   int64_t pages_held() const { return pages_held_; }
@@ -55,6 +57,11 @@ class SequenceKv {
     std::vector<int32_t> pages;
     std::vector<float> importance;  // [pages], sum over the tokens in it
     int32_t num_slots = 0;
+    // Where the layer has a window:
+    std::vector<int32_t> positions;  // [num_slots], of each token in the sequence
+    std::vector<int32_t> newest;     // [pages], the highest position in it
+    int32_t num_gone = 0;            // tokens whose pages were freed
+    int32_t first_to_go = 0;         // no page can be freed before all positions up to here are outside the window
   };
   explicit SequenceKv(KvCacheManager* manager);
   const PageTable& table(int64_t layer, int expert) const;
@@ -64,6 +71,7 @@ class SequenceKv {
   size_t index_ = 0;  // in manager_->sequences_
   int64_t pages_held_ = 0;
   int64_t regrouped_ = 0;
+  int64_t expired_ = 0;
   std::array<int64_t, kMaxExperts> token_layers_{}, appended_{};
   std::vector<PageTable> tables_;  // [num_layers, num_experts]
 };
@@ -75,10 +83,13 @@ class KvCacheManager {
 
   std::unique_ptr<SequenceKv> NewSequence();
 
-  // Gives each new token a slot in its expert's tail, in order. experts: [num_tokens]; scores: [num_tokens, num_experts] router scores,
-  // or empty (all alike); slots: [num_tokens], out. REQUIRES: the free pages suffice, see MaxNewPages.
-  void Append(SequenceKv& sequence, int64_t layer, absl::Span<const uint8_t> experts, absl::Span<const float> scores,
-              absl::Span<kernels::KvSlot> slots);
+  // Gives each new token a slot in its expert's tail, in order. first_position: of the first token in the sequence; experts:
+  // [num_tokens]; scores: [num_tokens, num_experts] router scores, or empty (all alike); slots: [num_tokens], out.
+  // REQUIRES: the free pages suffice, see MaxNewPages.
+  void Append(SequenceKv& sequence, int64_t layer, int64_t first_position, absl::Span<const uint8_t> experts,
+              absl::Span<const float> scores, absl::Span<kernels::KvSlot> slots);
+  // Frees the pages of which no token will be seen again by tokens from `next_position` on. Cheap where there is nothing to free.
+  void FreeExpired(SequenceKv& sequence, int64_t next_position);
   // At most so many pages does it take to append `num_tokens` tokens in every layer, whichever of the experts marked reachable they
   // go to. Exact for one token.
   int64_t MaxNewPages(const SequenceKv& sequence, absl::Span<const bool> reachable, int64_t num_tokens) const;
@@ -115,6 +126,8 @@ class KvCacheManager {
  private:
   friend class SequenceKv;
   void Release(SequenceKv& sequence);
+  // Takes the index-th page out of a table; its last page, which may be partly filled, stays last. Returns how many tokens it had.
+  int32_t RemovePage(SequenceKv::PageTable& table, int expert, int64_t index) const;
 
   const KvCacheSpec spec_;
   PagePool pool_;

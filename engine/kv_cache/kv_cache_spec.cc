@@ -39,8 +39,18 @@ absl::StatusOr<KvCacheSpec> KvCacheSpec::Create(const Options& options) {
                                                      " key/value heads"));
     }
   }
+  if (!options.windows.empty() && static_cast<int64_t>(options.windows.size()) != options.num_layers) {
+    return absl::InvalidArgumentError(absl::StrCat("KV cache: windows must name ", options.num_layers, " layers or none, not ",
+                                                   options.windows.size()));
+  }
+  for (int64_t window : options.windows) {
+    if (window < 0) return absl::InvalidArgumentError(absl::StrCat("KV cache: a window must be at least 0, not ", window));
+  }
   KvCacheSpec spec;
   spec.experts_ = experts;
+  if (std::any_of(options.windows.begin(), options.windows.end(), [](int64_t window) { return window > 0; })) {
+    spec.windows_ = options.windows;
+  }
   spec.num_layers_ = options.num_layers;
   kernels::KvLayout& layout = spec.layout_;
   layout.dtype = options.dtype;
@@ -68,6 +78,13 @@ absl::StatusOr<KvCacheSpec> KvCacheSpec::Create(const Options& options) {
     layout.slots_per_page[e] = static_cast<int32_t>(layout.page_bytes / layout.bytes_per_token(e));
   }
   return spec;
+}
+
+int64_t KvCacheSpec::SequenceBytes(int expert, int64_t tokens) const {
+  if (!has_windows()) return tokens * bytes_per_token(expert);
+  int64_t held = 0;
+  for (int64_t window : windows_) held += window > 0 ? std::min(tokens, window) : tokens;
+  return held * bytes_per_token_layer(expert);
 }
 
 // The bound. Let n_e be the tokens of expert e in one layer, s_e its slots per page, N_e = n_0 + .. + n_e, T = N_{E-1},

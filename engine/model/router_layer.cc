@@ -91,7 +91,7 @@ void RouterLayer::Route(int64_t layer, const float* x, const ForwardBatch& batch
     }
     const absl::Span<const float> scores =
         routed() ? absl::MakeConstSpan(scores_).subspan(row * num_experts, count * num_experts) : absl::Span<const float>();
-    cache.Append(*step.kv, layer, experts, scores, slots.subspan(row, count));
+    cache.Append(*step.kv, layer, step.start_position, experts, scores, slots.subspan(row, count));
     if (step.route_log != nullptr) {
       std::vector<uint8_t>& log = (*step.route_log)[layer];
       log.insert(log.end(), experts.begin(), experts.end());

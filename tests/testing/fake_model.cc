@@ -146,7 +146,7 @@ void FakeModel::RouteAndAppend(const SequenceStep& step, const History& history,
       experts_[0] = static_cast<uint8_t>(step.router->Route(static_cast<int>(layer), scores_, counts));
       counts.Add(experts_[0]);
     }
-    cache.Append(*step.kv, layer, experts_, scores_, absl::MakeSpan(slots_));
+    cache.Append(*step.kv, layer, step.start_position, experts_, scores_, absl::MakeSpan(slots_));
     for (int64_t i = 0; store_ != nullptr && i < count; ++i) store_->Write(slots_[i], MarkOf(layer, history.length + i, hashes_[i]));
   }
 }

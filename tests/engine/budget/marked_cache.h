@@ -35,7 +35,7 @@ struct MarkedCache {
   void Append(SequenceKv& sequence, int64_t layer, const std::vector<uint8_t>& experts,
               const std::vector<float>& scores = {}) {
     std::vector<kernels::KvSlot> slots(experts.size());
-    manager.Append(sequence, layer, experts, scores, absl::MakeSpan(slots));
+    manager.Append(sequence, layer, 0, experts, scores, absl::MakeSpan(slots));
     for (const kernels::KvSlot& slot : slots) store.Write(slot, next_mark++);
   }
   // Regroups, with bytes.

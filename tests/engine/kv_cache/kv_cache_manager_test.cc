@@ -29,7 +29,7 @@ KvCacheSpec SmallSpec() {
 std::vector<KvSlot> Append(KvCacheManager& manager, SequenceKv& sequence, int64_t layer,
                            const std::vector<uint8_t>& experts) {
   std::vector<KvSlot> slots(experts.size());
-  manager.Append(sequence, layer, experts, {}, absl::MakeSpan(slots));
+  manager.Append(sequence, layer, 0, experts, {}, absl::MakeSpan(slots));
   return slots;
 }
 

@@ -33,7 +33,7 @@ KvCacheSpec SmallSpec() {
 std::vector<KvSlot> Append(KvCacheManager& manager, SequenceKv& sequence, int64_t layer,
                            const std::vector<uint8_t>& experts) {
   std::vector<KvSlot> slots(experts.size());
-  manager.Append(sequence, layer, experts, {}, absl::MakeSpan(slots));
+  manager.Append(sequence, layer, 0, experts, {}, absl::MakeSpan(slots));
   return slots;
 }
 
@@ -56,7 +56,7 @@ struct MarkedCache {
   void Append(SequenceKv& sequence, int64_t layer, const std::vector<uint8_t>& experts,
               const std::vector<float>& scores = {}) {
     std::vector<KvSlot> slots(experts.size());
-    manager.Append(sequence, layer, experts, scores, absl::MakeSpan(slots));
+    manager.Append(sequence, layer, 0, experts, scores, absl::MakeSpan(slots));
     for (const KvSlot& slot : slots) store.Write(slot, next_mark++);
   }
   std::vector<uint64_t> Marks(const SequenceKv& sequence, int64_t layer, int expert) const {

@@ -55,7 +55,7 @@ TEST(TailWaste, TheFormulaIsWhatTheManagerMeasures) {
     for (int e = 0; e < 3; ++e) experts.insert(experts.end(), counts.count[e], static_cast<uint8_t>(e));
     std::vector<kernels::KvSlot> slots(tokens);
     for (int64_t layer = 0; layer < spec.num_layers(); ++layer) {
-      manager.Append(*sequence, layer, experts, {}, absl::MakeSpan(slots));
+      manager.Append(*sequence, layer, 0, experts, {}, absl::MakeSpan(slots));
     }
     const Bytes bytes = LayerBytes(spec, counts);
     EXPECT_EQ(static_cast<double>(manager.used_bytes()), bytes.used * 16);
