@@ -80,6 +80,9 @@ struct ActivateParams {
 // out = activation(gate) * up, or activation(in).
 void Activate(const ActivateParams& params, ThreadPool& pool);
 
+// x[i] = cap * tanh(x[i] / cap), off by at most 8 units in the last place of the cap. REQUIRES: cap > 0.
+void SoftCap(float* x, int64_t count, float cap, ThreadPool& pool);
+
 struct RouterScoresParams {
   const float* x = nullptr;       // [rows, dim], the attention input (after the input norm)
   const float* weight = nullptr;  // [num_experts, dim] (phi transposed)

@@ -1,6 +1,5 @@
 #include "engine/model/attention_layer.h"
 
-#include <cmath>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -24,24 +23,30 @@ void GatherLogitRows(const StepContext& step, float* rows, int64_t dim) {
 }
 
 absl::StatusOr<std::unique_ptr<AttentionLayer>> AttentionLayer::Create(const TensorSource& source, int64_t layer,
-                                                                       const ModelConfig& config, const RopeTable* rope,
-                                                                       kernels::DType compute, kernels::cpu::ThreadPool* pool) {
+                                                                       const ModelConfig& config, const DecoderSpec& spec,
+                                                                       const RopeTable* rope, kernels::DType compute,
+                                                                       kernels::cpu::ThreadPool* pool) {
   auto attention = absl::WrapUnique(new AttentionLayer);
   attention->layer_ = layer;
   attention->config_ = config;
-  attention->rope_ = rope;
-  const std::string prefix = absl::StrCat("model.layers.", layer, ".");
+  attention->rope_ = spec.rope ? rope : nullptr;
+  const LayerSpec& names = spec.layers[layer];
+  attention->scale_ = static_cast<float>(spec.attention_scale);
+  attention->soft_cap_ = static_cast<float>(spec.attention_soft_cap);
+  attention->window_ = static_cast<int32_t>(names.window);
+  const std::string& prefix = names.prefix;
   const int64_t hidden = config.hidden_size;
   const int64_t q_rows = config.num_query_heads * config.head_dim, kv_rows = config.num_kv_heads * config.head_dim;
-  RATION_ASSIGN_OR_RETURN(attention->norm_, Norm::Create(source, prefix + "input_layernorm.weight", config));
+  RATION_ASSIGN_OR_RETURN(attention->norm_, Norm::Create(source, names.attention_norm, config));
+  RATION_ASSIGN_OR_RETURN(attention->output_norm_, Norm::Create(source, names.attention_output, config));
   RATION_ASSIGN_OR_RETURN(attention->router_, RouterLayer::Create(source, prefix + "self_attn.router", config));
 
   RATION_ASSIGN_OR_RETURN(
       attention->qkv_,
       LoadLinear(source, prefix, {{"self_attn.q_proj", q_rows}, {"self_attn.k_proj", kv_rows}, {"self_attn.v_proj", kv_rows}},
-                 hidden, config.attention_bias, compute, pool));
-  RATION_ASSIGN_OR_RETURN(attention->output_, LoadLinear(source, prefix, {{"self_attn.o_proj", hidden}}, q_rows,
-                                                         config.attention_bias, compute, pool));
+                 hidden, spec.attention_bias, compute, pool));
+  RATION_ASSIGN_OR_RETURN(attention->output_, LoadLinear(source, prefix, {{spec.attention_output_projection, hidden}}, q_rows,
+                                                         spec.attention_bias, compute, pool));
   return attention;
 }
 
@@ -51,21 +56,23 @@ void AttentionLayer::Forward(StepContext& step, bool has_delta, bool only_logit_
   const int64_t qkv_dim = q_dim + 2 * config_.num_kv_heads * config_.head_dim;
   const bool bf16 = step.compute == kernels::DType::kBF16;
 
-  norm_.Forward(step, step.num_tokens, has_delta, router_.routed());
+  norm_.Forward(step, step.num_tokens, has_delta, router_.reads_input());
   float* qkv = step.qkv.Resize(step.num_tokens, qkv_dim);
   qkv_->Forward(step.normed.data(step.compute), step.num_tokens, qkv);
 
   // Queries and keys stand next to each other in a row and turn by the same angles.
-  kernels::cpu::RopeParams rope;
-  rope.x = qkv;
-  rope.row_stride = qkv_dim;
-  rope.rows = step.num_tokens;
-  rope.num_heads = static_cast<int32_t>(config_.num_query_heads + config_.num_kv_heads);
-  rope.head_dim = static_cast<int32_t>(config_.head_dim);
-  rope.positions = step.positions.data();
-  rope.cos = rope_->cos();
-  rope.sin = rope_->sin();
-  kernels::cpu::Rope(rope, step.pool);
+  if (rope_ != nullptr) {
+    kernels::cpu::RopeParams rope;
+    rope.x = qkv;
+    rope.row_stride = qkv_dim;
+    rope.rows = step.num_tokens;
+    rope.num_heads = static_cast<int32_t>(config_.num_query_heads + config_.num_kv_heads);
+    rope.head_dim = static_cast<int32_t>(config_.head_dim);
+    rope.positions = step.positions.data();
+    rope.cos = rope_->cos();
+    rope.sin = rope_->sin();
+    kernels::cpu::Rope(rope, step.pool);
+  }
 
   step.slots.resize(step.num_tokens);
   router_.Route(layer_, step.normed.f32.data(), *step.batch, *step.cache, step.pool, step.scores, absl::MakeSpan(step.slots), step.visible);
@@ -85,6 +92,7 @@ void AttentionLayer::Forward(StepContext& step, bool has_delta, bool only_logit_
     input = step.attention_input.bf16.data();
   }
   output_->Forward(input, rows, step.delta.Resize(rows, hidden));
+  output_norm_.ForwardDelta(step, rows);
 }
 
 void AttentionLayer::Attend(StepContext& step, const float* qkv, int64_t row_stride) {
@@ -108,6 +116,7 @@ void AttentionLayer::Attend(StepContext& step, const float* qkv, int64_t row_str
     step.sequences[s].kv = sequence.kv->View(layer_);
     step.sequences[s].query_begin = row;
     step.sequences[s].num_queries = static_cast<int32_t>(sequence.tokens.size());
+    step.sequences[s].first_position = static_cast<int32_t>(sequence.start_position);
     step.sequences[s].visible = step.visible[s].empty() ? nullptr : step.visible[s].data();
     row += step.sequences[s].num_queries;
   }
@@ -115,7 +124,9 @@ void AttentionLayer::Attend(StepContext& step, const float* qkv, int64_t row_str
   attention.layout = layout;
   attention.pool = step.kv_pool;
   attention.num_query_heads = static_cast<int32_t>(config_.num_query_heads);
-  attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
+  attention.scale = scale_;
+  attention.soft_cap = soft_cap_;
+  attention.window = window_;
   attention.query = qkv;
   attention.query_stride = row_stride;
   attention.out = step.attention.Resize(step.num_tokens, q_dim);

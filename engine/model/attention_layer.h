@@ -1,4 +1,4 @@
-// The attention block of a Llama-style layer over the mixed-group KV cache: norm, q/k/v product, RoPE, routing, grouped append,
+// The attention block of a decoder layer over the mixed-group KV cache: norm, q/k/v product, RoPE, routing, grouped append,
 // attention over what the cache stores, output product.
 // Layer: engine/model. Used by the engine thread only.
 #ifndef RATION_ENGINE_MODEL_ATTENTION_LAYER_H_
@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "engine/model/decoder_spec.h"
 #include "engine/model/model_config.h"
 #include "engine/model/norm.h"
 #include "engine/model/rope_table.h"
@@ -20,9 +21,9 @@ namespace ration {
 
 class AttentionLayer {
  public:
-  // Tensors "model.layers.<layer>.input_layernorm.weight" and "model.layers.<layer>.self_attn.*".
-  static absl::StatusOr<std::unique_ptr<AttentionLayer>> Create(const TensorSource& source, int64_t layer,
-                                                                const ModelConfig& config, const RopeTable* rope,
+  // Tensors "self_attn.*" and the norms, as spec.layers[layer] says. `rope` must outlive the layer.
+  static absl::StatusOr<std::unique_ptr<AttentionLayer>> Create(const TensorSource& source, int64_t layer, const ModelConfig& config,
+                                                                const DecoderSpec& spec, const RopeTable* rope,
                                                                 kernels::DType compute, kernels::cpu::ThreadPool* pool);
 
   // Adds step.delta (the previous block's output; nullptr before the first) to step.residual and leaves in step.delta this
@@ -37,8 +38,12 @@ class AttentionLayer {
 
   int64_t layer_ = 0;
   ModelConfig config_;
-  const RopeTable* rope_ = nullptr;
+  const RopeTable* rope_ = nullptr;  // nullptr: the model has no RoPE
+  float scale_ = 0;
+  float soft_cap_ = 0;
+  int32_t window_ = 0;
   Norm norm_;
+  Norm output_norm_;
   RouterLayer router_;
   std::unique_ptr<Linear> qkv_;     // [(H_q + 2 H) * d, D]
   std::unique_ptr<Linear> output_;  // [D, H_q * d]

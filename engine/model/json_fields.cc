@@ -55,6 +55,11 @@ absl::StatusOr<double> JsonFields::DoubleOr(const char* key, double otherwise, d
   return Double(key, low, high);
 }
 
+absl::StatusOr<double> JsonFields::NumberOr(const char* key, double otherwise, double if_null, double low,
+                                            double high) const {
+  return DoubleOr(key, object_.contains(key) ? if_null : otherwise, low, high);
+}
+
 absl::StatusOr<bool> JsonFields::BoolOr(const char* key, bool otherwise) const {
   const Json* value = Find(key);
   if (value == nullptr) return otherwise;

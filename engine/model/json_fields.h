@@ -36,6 +36,8 @@ class JsonFields {
   // `otherwise`, unchecked, if the key is absent.
   absl::StatusOr<int64_t> IntOr(const char* key, int64_t otherwise, int64_t low, int64_t high) const;
   absl::StatusOr<double> DoubleOr(const char* key, double otherwise, double low, double high) const;
+  // `otherwise` if the key is absent, `if_null` if it is null; both unchecked.
+  absl::StatusOr<double> NumberOr(const char* key, double otherwise, double if_null, double low, double high) const;
   absl::StatusOr<bool> BoolOr(const char* key, bool otherwise) const;
   absl::StatusOr<std::string> StringOr(const char* key, absl::string_view otherwise) const;
 

@@ -14,8 +14,8 @@ namespace ration {
 namespace {
 
 // Score samples of one layer, [num_samples * E]; empty if the checkpoint has none.
-absl::StatusOr<std::vector<float>> ReadCalibration(const TensorSource& source, int64_t layer, int64_t num_experts) {
-  const std::string name = absl::StrCat("model.layers.", layer, ".self_attn.router.calibration");
+absl::StatusOr<std::vector<float>> ReadCalibration(const TensorSource& source, const LayerSpec& layer, int64_t num_experts) {
+  const std::string name = layer.prefix + "self_attn.router.calibration";
   if (num_experts == 1 || !source.Has(name)) return std::vector<float>();
   absl::StatusOr<at::Tensor> stored = source.Tensor(name, {-1, num_experts});
   RATION_RETURN_IF_ERROR(stored.status());
@@ -48,6 +48,7 @@ absl::StatusOr<ServingModel> BuildServingModel(const TensorSource& source, const
   spec_options.head_dim = config.head_dim;
   spec_options.dtype = serving.compute;
   spec_options.experts = config.experts();
+  spec_options.windows = config.windows;
   spec_options.page_bytes = options.page_bytes;
   RATION_ASSIGN_OR_RETURN(KvCacheSpec spec, KvCacheSpec::Create(spec_options));
   serving.spec = std::make_unique<KvCacheSpec>(spec);
@@ -63,7 +64,7 @@ absl::StatusOr<ServingModel> BuildServingModel(const TensorSource& source, const
   router_options.ratio = ratio;
   router_options.rule = options.decode_rule;
   serving.calibrated = true;
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+  for (const LayerSpec& layer : DescribeDecoder(config, source).layers) {
     RATION_ASSIGN_OR_RETURN(std::vector<float> scores, ReadCalibration(source, layer, num_experts));
     if (scores.empty() && num_experts > 1) serving.calibrated = false;
     serving.calibration.push_back(std::move(scores));
@@ -71,7 +72,7 @@ absl::StatusOr<ServingModel> BuildServingModel(const TensorSource& source, const
   router_options.calibration = serving.calibration;
   RATION_ASSIGN_OR_RETURN(serving.router, DecodeRouter::Create(router_options));
 
-  RATION_ASSIGN_OR_RETURN(serving.model, LlamaModel::Create(source, config, {serving.compute, pool}));
+  RATION_ASSIGN_OR_RETURN(serving.model, DecoderModel::Create(source, config, {serving.compute, pool}));
   serving.model->set_storage(serving.store->storage());
   return serving;
 }

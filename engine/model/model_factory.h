@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/kv_cache/kv_cache_spec.h"
-#include "engine/model/llama.h"
+#include "engine/model/decoder_model.h"
 #include "engine/model/model_config.h"
 #include "engine/ops/paged_kv_store.h"
 #include "engine/router/decode_router.h"
@@ -38,11 +38,11 @@ struct ServingModel {
   // Per layer, router scores of held-out tokens, [num_samples, num_experts]; empty without. What routers of any ratio are made from.
   std::vector<std::vector<float>> calibration;
   bool calibrated = false;  // every layer has score samples
-  std::unique_ptr<LlamaModel> model;
+  std::unique_ptr<DecoderModel> model;
 };
 
 // InvalidArgument if an option does not fit the model (the ratio's length, a budget below one page); otherwise what
-// LlamaModel::Create says. `pool` must outlive the result.
+// DecoderModel::Create says. `pool` must outlive the result.
 absl::StatusOr<ServingModel> BuildServingModel(const TensorSource& source, const ModelConfig& config, const ModelOptions& options,
                                                kernels::cpu::ThreadPool* pool);
 

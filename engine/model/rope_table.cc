@@ -12,6 +12,9 @@ std::vector<double> RopeFrequencies(const ModelConfig& config) {
     frequencies[i] = std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim));
   }
   const RopeScaling& scaling = config.rope_scaling;
+  if (scaling.type == RopeScaling::Type::kLinear) {
+    for (double& frequency : frequencies) frequency /= scaling.factor;
+  }
   if (scaling.type == RopeScaling::Type::kLlama3) {
     // Long wavelengths are slowed by `factor`, short ones kept, those between interpolated.
     const double context = static_cast<double>(scaling.original_max_position_embeddings);

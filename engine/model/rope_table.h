@@ -16,6 +16,7 @@ std::vector<double> RopeFrequencies(const ModelConfig& config);
 
 class RopeTable {
  public:
+  RopeTable() = default;  // empty
   // Computed in double precision, stored as float32.
   explicit RopeTable(const ModelConfig& config);
 

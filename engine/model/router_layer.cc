@@ -18,7 +18,8 @@ absl::StatusOr<RouterLayer> RouterLayer::Create(const TensorSource& source, absl
   router.hidden_size_ = config.hidden_size;
   router.num_experts_ = config.experts().num_experts();
   router.routing_window_ = config.mixsga ? config.mixsga->routing_window : 1;
-  if (router.num_experts_ > 1) {
+  router.max_positions_ = config.max_positions;
+  if (router.num_experts_ > 1 && config.untrained_routing.kind == UntrainedRouting::Kind::kNone) {
     const int64_t experts = router.num_experts_;
     RATION_ASSIGN_OR_RETURN(at::Tensor weight, source.Tensor(absl::StrCat(prefix, ".weight"), {experts, config.hidden_size}));
     RATION_ASSIGN_OR_RETURN(at::Tensor bias, source.Tensor(absl::StrCat(prefix, ".bias"), {experts}));
@@ -28,28 +29,41 @@ absl::StatusOr<RouterLayer> RouterLayer::Create(const TensorSource& source, absl
   return router;
 }
 
+void RouterLayer::Score(const float* x, const ForwardBatch& batch, int64_t num_tokens, kernels::cpu::ThreadPool& pool,
+                        Model::ScoreHistogram& histogram) {
+  scores_.resize(num_tokens * num_experts_);
+  if (!reads_input()) {
+    float* scores = scores_.data();
+    for (const SequenceStep& step : batch.sequences) {
+      for (size_t i = 0; i < step.tokens.size(); ++i, scores += num_experts_) {
+        const int64_t position = step.start_position + static_cast<int64_t>(i);
+        std::fill_n(scores, num_experts_, static_cast<float>(position + 1) / static_cast<float>(max_positions_ + 1));
+      }
+    }
+    return;
+  }
+  kernels::cpu::RouterScoresParams params;
+  params.x = x;
+  params.weight = weight_.data_ptr<float>();
+  params.bias = bias_.data_ptr<float>();
+  params.scores = scores_.data();
+  params.rows = num_tokens;
+  params.dim = hidden_size_;
+  params.num_experts = num_experts_;
+  kernels::cpu::RouterScores(params, pool);
+  for (int64_t i = 0; i < num_tokens * num_experts_; ++i) {
+    const int bucket = std::min(9, std::max(0, static_cast<int>(std::ceil(scores_[i] * 10)) - 1));
+    ++histogram[i % num_experts_][bucket];
+  }
+}
+
 void RouterLayer::Route(int64_t layer, const float* x, const ForwardBatch& batch, KvCacheManager& cache,
                         kernels::cpu::ThreadPool& pool, Model::ScoreHistogram& histogram, absl::Span<kernels::KvSlot> slots,
                         std::vector<std::vector<int32_t>>& visible) {
   const int64_t num_tokens = static_cast<int64_t>(slots.size());
   const int num_experts = num_experts_;
   experts_.assign(num_tokens, 0);
-  if (routed()) {
-    scores_.resize(num_tokens * num_experts);
-    kernels::cpu::RouterScoresParams params;
-    params.x = x;
-    params.weight = weight_.data_ptr<float>();
-    params.bias = bias_.data_ptr<float>();
-    params.scores = scores_.data();
-    params.rows = num_tokens;
-    params.dim = hidden_size_;
-    params.num_experts = num_experts;
-    kernels::cpu::RouterScores(params, pool);
-    for (int64_t i = 0; i < num_tokens * num_experts; ++i) {
-      const int bucket = std::min(9, std::max(0, static_cast<int>(std::ceil(scores_[i] * 10)) - 1));
-      ++histogram[i % num_experts][bucket];
-    }
-  }
+  if (routed()) Score(x, batch, num_tokens, pool, histogram);
   visible.resize(batch.sequences.size());
   int64_t row = 0;
   for (size_t s = 0; s < batch.sequences.size(); ++s) {

@@ -24,20 +24,28 @@ namespace ration {
 
 class RouterLayer {
  public:
-  // Reads PREFIX.weight [E, D] and PREFIX.bias [E]; a model of one expert has no router and needs no tensors.
+  // Reads PREFIX.weight [E, D] and PREFIX.bias [E]; a model of one expert, or with untrained routing, has no router and needs no tensors.
   static absl::StatusOr<RouterLayer> Create(const TensorSource& source, absl::string_view prefix, const ModelConfig& config);
 
-  bool routed() const { return weight_.defined(); }
+  // Whether there is more than one expert to choose from.
+  bool routed() const { return num_experts_ > 1; }
+  // Whether Route reads x.
+  bool reads_input() const { return weight_.defined(); }
 
   // Routes every token of `batch` in `layer` and appends it to its sequence's pages. x: [tokens, hidden_size] float32, the
-  // attention input, not read if !routed(). slots: [tokens], out. visible: per prefill sequence the causal prefix counts that
+  // attention input, not read if !reads_input(). slots: [tokens], out. visible: per prefill sequence the causal prefix counts that
   // kernels/attention.h wants, one vector a sequence (empty for decode), out.
   void Route(int64_t layer, const float* x, const ForwardBatch& batch, KvCacheManager& cache, kernels::cpu::ThreadPool& pool,
              Model::ScoreHistogram& histogram, absl::Span<kernels::KvSlot> slots, std::vector<std::vector<int32_t>>& visible);
 
  private:
-  at::Tensor weight_;  // [E, D] float32
+  // scores_ of the batch's tokens.
+  void Score(const float* x, const ForwardBatch& batch, int64_t num_tokens, kernels::cpu::ThreadPool& pool,
+             Model::ScoreHistogram& histogram);
+
+  at::Tensor weight_;  // [E, D] float32; undefined: a token's scores are all its position's share of the context (recency)
   at::Tensor bias_;    // [E] float32
+  int64_t max_positions_ = 1;
   int64_t hidden_size_ = 0;
   int64_t routing_window_ = 0;
   int num_experts_ = 1;

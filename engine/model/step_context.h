@@ -70,7 +70,7 @@ struct StepContext {
   RowBuffer<float> qkv;               // [num_tokens, (H_q + 2 H) * d]
   RowBuffer<float> attention;         // [num_tokens, H_q * d]
   MatrixInput attention_input;        // the same as matrix input
-  RowBuffer<float> gate_up;           // [num_tokens, 2 * intermediate_size]
+  RowBuffer<float> mlp;               // [num_tokens, intermediate_size], or twice that where gated
   MatrixInput activated;              // [num_tokens, intermediate_size]
 
   std::vector<kernels::KvSlot> slots;                 // [num_tokens]

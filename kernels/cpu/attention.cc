@@ -10,6 +10,7 @@
 #include "kernels/cpu/aligned_buffer.h"
 #include "kernels/cpu/attention/plan.h"
 #include "kernels/cpu/attention/tile_kernels.h"
+#include "kernels/cpu/elementwise/row_kernels.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace ration::kernels::cpu {
@@ -241,7 +242,7 @@ class ItemRunner {
       for (int h = 0; h < item_.num_heads; ++h) {
         const int64_t row = int64_t{h} * item_.num_queries + q;
         if (visible > 0) {
-          if (params_.soft_cap > 0) kernels_.soft_cap(scores_ + row * kPartSlots, padded, params_.soft_cap * kLog2E);
+          if (params_.soft_cap > 0) soft_cap_(scores_ + row * kPartSlots, visible, params_.soft_cap * kLog2E);
           for (int i = 0; i < num_hidden_; ++i) scores_[row * kPartSlots + scratch_.hidden[i]] = kHiddenScore;
           kernels_.softmax(scores_ + row * kPartSlots, visible, padded, part_max_ + row, part_sum_ + row);
         } else {
@@ -304,6 +305,7 @@ class ItemRunner {
   const AttentionParams& params_;
   const KvLayout& layout_;
   const TileKernels& kernels_;
+  void (*const soft_cap_)(float* x, int64_t count, float cap) = ActiveRowKernels().soft_cap;
   const WorkItem& item_;
   const AttentionSequence& sequence_;
   const Partials& partials_;

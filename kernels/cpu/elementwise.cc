@@ -78,6 +78,15 @@ void Activate(const ActivateParams& params, ThreadPool& pool) {
   }, RowGrain(std::min(dim, kPieceElements), 2));
 }
 
+void SoftCap(float* x, int64_t count, float cap, ThreadPool& pool) {
+  const RowKernels& kernels = ActiveRowKernels();
+  const int64_t pieces = (count + kPieceElements - 1) / kPieceElements;
+  pool.ParallelFor(pieces, [&](int64_t piece, int) {
+    const int64_t begin = piece * kPieceElements;
+    kernels.soft_cap(x + begin, std::min(kPieceElements, count - begin), cap);
+  });
+}
+
 void RouterScores(const RouterScoresParams& params, ThreadPool& pool) {
   const RowKernels& kernels = ActiveRowKernels();
   pool.ParallelFor(params.rows, [&](int64_t row, int) {

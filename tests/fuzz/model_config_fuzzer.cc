@@ -67,7 +67,7 @@ void Run(absl::string_view input) {
   RATION_CHECK(!__builtin_mul_overflow(config.hidden_size * 4, config.vocab_size, &product));
   RATION_CHECK(
       !__builtin_mul_overflow(config.num_layers * config.num_query_heads * config.head_dim, int64_t{8}, &product));
-  RATION_CHECK(std::isfinite(config.rms_norm_eps) && config.rms_norm_eps >= 0);
+  RATION_CHECK(std::isfinite(config.norm_eps) && config.norm_eps >= 0);
   RATION_CHECK(std::isfinite(config.rope_theta) && config.rope_theta >= 1);
   RATION_CHECK(config.rope_scaling.factor >= 1 &&
                config.rope_scaling.high_freq_factor > config.rope_scaling.low_freq_factor);

@@ -217,6 +217,25 @@ TEST_P(ElementwiseTest, AddRowsAddsAndCopies) {
   }
 }
 
+TEST_P(ElementwiseTest, SoftCapFollowsTheDefinitionAlsoAtTheExtremes) {
+  for (const int64_t count : {int64_t{1}, int64_t{17}, int64_t{40000}}) {
+    for (const float cap : {0.5f, 30.0f}) {
+      std::vector<float> x = Random(count + 1, 9, 20);
+      if (count > 8) {
+        const float extremes[] = {0, 1e30f, -1e30f, 1e-6f, -1000};
+        std::copy(std::begin(extremes), std::end(extremes), x.begin());
+      }
+      x.back() = kCanary;
+      std::vector<float> capped = x;
+      SoftCap(capped.data(), count, cap, pool_);
+      for (int64_t i = 0; i < count; ++i) {
+        ASSERT_NEAR(capped[i], cap * std::tanh(static_cast<double>(x[i]) / cap), 8 * kU * cap) << x[i];
+      }
+      EXPECT_EQ(capped.back(), kCanary);
+    }
+  }
+}
+
 TEST_P(ElementwiseTest, GeluAndReluFollowTheirDefinitionsGatedAndNot) {
   for (const Activation activation : {Activation::kGeluTanh, Activation::kRelu, Activation::kSilu}) {
     for (const bool gated : {false, true}) {

@@ -81,7 +81,7 @@ at::Tensor LlamaForward(const LlamaWeights& weights, const at::Tensor& tokens, c
   at::Tensor x = at::embedding(weights.embed, tokens);
   for (int64_t i = 0; i < c.num_layers; ++i) {
     const LlamaLayerWeights& w = weights.layers[i];
-    const at::Tensor h = RmsNorm(x, w.input_norm, c.rms_norm_eps);
+    const at::Tensor h = RmsNorm(x, w.input_norm, c.norm_eps);
     if (options.attention_inputs != nullptr) options.attention_inputs->push_back(h);
     const at::Tensor q =
         Rotate(at::linear(h, w.q_proj, w.q_bias).view({batch, length, c.num_query_heads, c.head_dim}), cos, sin);
@@ -112,11 +112,11 @@ at::Tensor LlamaForward(const LlamaWeights& weights, const at::Tensor& tokens, c
     }
     const at::Tensor mixed = options.attention ? options.attention(q, k, v) : PlainAttention(q, k, v);
     x = x + at::linear(mixed.reshape({batch, length, c.num_query_heads * c.head_dim}), w.o_proj, w.o_bias);
-    const at::Tensor n = RmsNorm(x, w.post_norm, c.rms_norm_eps);
+    const at::Tensor n = RmsNorm(x, w.post_norm, c.norm_eps);
     const at::Tensor inner = at::silu(at::linear(n, w.gate_proj, w.gate_bias)) * at::linear(n, w.up_proj, w.up_bias);
     x = x + at::linear(inner, w.down_proj, w.down_bias);
   }
-  x = RmsNorm(x, weights.final_norm, c.rms_norm_eps);
+  x = RmsNorm(x, weights.final_norm, c.norm_eps);
   return at::linear(x, c.tie_word_embeddings ? weights.embed : weights.lm_head);
 }
 

@@ -122,22 +122,6 @@ void Multiply(const uint32_t* a, int64_t a_stride, const uint32_t* b, int64_t b_
   }
 }
 
-// tanh(x) = 1 - 2 / (e^2x + 1), off by a few units in the last place of 1.
-template <class F>
-void SoftCap(float* scores, int count, float cap) {
-  using Simd = typename F::Simd;
-  using Vec = typename Simd::Vec;
-  const Vec to_exponent = Simd::Set1(2 * 1.44269504088896341f / cap);
-  const Vec most = Simd::Set1(126.0f);
-  const Vec one = Simd::Set1(1.0f);
-  const Vec two_caps = Simd::Set1(2 * cap);
-  const Vec whole = Simd::Set1(cap);
-  for (int i = 0; i < count; i += Simd::kLanes) {
-    const Vec power = Simd::Exp2(Simd::Min(Simd::Load(scores + i) * to_exponent, most));
-    Simd::Store(scores + i, whole - two_caps / (power + one));
-  }
-}
-
 template <class F>
 void Softmax(float* scores, int visible, int padded, float* max, float* sum) {
   using Simd = typename F::Simd;
@@ -178,7 +162,6 @@ TileKernels MakeTileKernels() {
   kernels.pack_query = F::PackQuery;
   kernels.pack_keys = F::PackKeys;
   kernels.multiply = Multiply<F>;
-  kernels.soft_cap = SoftCap<F>;
   kernels.softmax = Softmax<F>;
   kernels.merge = Merge<F>;
   kernels.add_values = F::AddValues;

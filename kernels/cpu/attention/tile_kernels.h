@@ -88,9 +88,6 @@ struct TileKernels {
   void (*score)(const uint32_t* query, int64_t query_stride, const uint8_t* const* rows, int64_t offset_bytes, int count,
                 int head_dim, float* scores, int64_t scores_stride, int num_rows, PrefetchRows& next) = nullptr;
 
-  // scores[i] = cap * tanh(scores[i] / cap) for i < count, a multiple of kMaxLanes.
-  void (*soft_cap)(float* scores, int count, float cap);
-
   // Replaces the row's scores (base-2 logits) by packed weights 2^(score - max), zero from `visible` up to `padded` slots
   // (a multiple of kMaxLanes). Returns the largest of the first `visible` >= 1 scores and the sum of the weights as packed.
   void (*softmax)(float* scores, int visible, int padded, float* max, float* sum);

@@ -24,6 +24,8 @@ struct RowKernels {
   void (*rope)(float* x, int64_t num_heads, int64_t half, const float* cos, const float* sin);
   // out and bf16_out (each unless nullptr) = activation(gate) * up; up nullptr: activation(gate).
   void (*activate)(Activation activation, const float* gate, const float* up, int64_t dim, float* out, uint16_t* bf16_out);
+  // x[i] = cap * tanh(x[i] / cap).
+  void (*soft_cap)(float* x, int64_t count, float cap);
   // The sum of a[i] * b[i], in one fixed order.
   float (*dot)(const float* a, const float* b, int64_t dim);
   void (*cast_to_bf16)(const float* in, uint16_t* out, int64_t count);

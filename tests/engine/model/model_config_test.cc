@@ -63,7 +63,7 @@ TEST(ModelConfigTest, AbsentKeysHaveHuggingFacesDefaults) {
   EXPECT_EQ(config.head_dim, 8);
   EXPECT_EQ(config.vocab_size, 512);
   EXPECT_EQ(config.max_positions, 2048);
-  EXPECT_EQ(config.rms_norm_eps, 1e-6);
+  EXPECT_EQ(config.norm_eps, 1e-6);
   EXPECT_EQ(config.rope_theta, 10000);
   EXPECT_EQ(config.rope_scaling.type, RopeScaling::Type::kNone);
   EXPECT_FALSE(config.tie_word_embeddings);
@@ -98,7 +98,7 @@ TEST(ModelConfigTest, PresentKeysAreRead) {
   EXPECT_EQ(config.num_kv_heads, 2);
   EXPECT_EQ(config.head_dim, 16);
   EXPECT_EQ(config.max_positions, 131072);
-  EXPECT_EQ(config.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config.norm_eps, 1e-5);
   EXPECT_EQ(config.rope_theta, 500000);
   EXPECT_TRUE(config.tie_word_embeddings);
   EXPECT_TRUE(config.attention_bias);

@@ -1,8 +1,8 @@
-// The Llama architecture (LlamaForCausalLM): GQA or MHA, RoPE, SwiGLU, tied or untied output embedding, with mixSGA routers
-// where the checkpoint has them.
+// A decoder-only transformer over the mixed-group KV cache, of any family that a DecoderSpec describes, with mixSGA routers where the
+// checkpoint has them.
 // Layer: engine/model. Used by the engine thread only.
-#ifndef RATION_ENGINE_MODEL_LLAMA_H_
-#define RATION_ENGINE_MODEL_LLAMA_H_
+#ifndef RATION_ENGINE_MODEL_DECODER_MODEL_H_
+#define RATION_ENGINE_MODEL_DECODER_MODEL_H_
 
 #include <cstdint>
 #include <memory>
@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "engine/kv_cache/kv_storage.h"
 #include "engine/model/attention_layer.h"
+#include "engine/model/decoder_spec.h"
 #include "engine/model/mlp_layer.h"
 #include "engine/model/model.h"
 #include "engine/model/model_config.h"
@@ -23,7 +24,7 @@
 
 namespace ration {
 
-class LlamaModel final : public Model {
+class DecoderModel final : public Model {
  public:
   struct Options {
     kernels::DType compute = kernels::DType::kF32;  // of matrix inputs and of the KV cache
@@ -31,7 +32,7 @@ class LlamaModel final : public Model {
   };
   // Packs the weights; `source` may go afterwards except for its embedding, which the model keeps a reference to. NotFound and
   // InvalidArgument name the tensor.
-  static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(const TensorSource& source, const ModelConfig& config,
+  static absl::StatusOr<std::unique_ptr<DecoderModel>> Create(const TensorSource& source, const ModelConfig& config,
                                                             const Options& options);
 
   // The bytes that Forward's KvCacheManager hands out pages of. Must be set before Forward; must outlive the model.
@@ -46,24 +47,32 @@ class LlamaModel final : public Model {
   int64_t weight_bytes() const;
 
  private:
-  LlamaModel(const ModelConfig& config, const Options& options);
+  DecoderModel(const ModelConfig& config, const DecoderSpec& spec, const Options& options);
   void BeginStep(const ForwardBatch& batch, KvCacheManager& cache);
+  // The embedding's rows of the batch's tokens, into `rows` [num_tokens, embedding_size].
+  void LookUp(const ForwardBatch& batch, float* rows) const;
+  // What the first layer reads, into step_.residual.
   void Embed(const ForwardBatch& batch);
 
   const ModelConfig config_;
+  const DecoderSpec spec_;
   ModelInfo info_;
-  RopeTable rope_;
+  RopeTable rope_;  // empty without RoPE
   StepContext step_;
   KvStorage* storage_ = nullptr;
 
-  at::Tensor embedding_;  // [V, D] as stored
+  at::Tensor embedding_;  // [V, embedding_size] as stored
+  at::Tensor positions_;  // [max_positions + offset, D] float32, or undefined
+  std::unique_ptr<Linear> project_in_;   // [D, embedding_size], or nullptr
+  std::unique_ptr<Linear> project_out_;  // [embedding_size, D], or nullptr
+  MatrixInput projected_;                // [rows, embedding_size]
   Norm norm_;
   std::vector<std::unique_ptr<AttentionLayer>> attention_;
   std::vector<std::unique_ptr<MlpLayer>> mlp_;
-  std::unique_ptr<Linear> output_;  // [V, D]
+  std::unique_ptr<Linear> output_;  // [V, embedding_size]
   at::Tensor logits_;               // [rows, V], grows
 };
 
 }  // namespace ration
 
-#endif  // RATION_ENGINE_MODEL_LLAMA_H_
+#endif  // RATION_ENGINE_MODEL_DECODER_MODEL_H_
