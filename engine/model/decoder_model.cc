@@ -43,11 +43,11 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(const TensorS
   }
   if (!spec.project_in.empty()) {
     RATION_ASSIGN_OR_RETURN(model->project_in_, LoadLinear(source, "", {{spec.project_in, hidden}}, embedded, /*bias=*/false,
-                                                           options.compute, options.pool));
+                                                           kernels::DType::kF32, options.pool));
   }
   if (!spec.project_out.empty()) {
     RATION_ASSIGN_OR_RETURN(model->project_out_, LoadLinear(source, "", {{spec.project_out, embedded}}, hidden, /*bias=*/false,
-                                                            options.compute, options.pool));
+                                                            kernels::DType::kF32, options.pool));
   }
   RATION_ASSIGN_OR_RETURN(model->norm_, Norm::Create(source, spec.final_norm, config));
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
@@ -118,12 +118,8 @@ void DecoderModel::Embed(const ForwardBatch& batch) {
   const int64_t hidden = config_.hidden_size, rows = step_.num_tokens;
   float* const residual = step_.residual.Resize(rows, hidden);
   if (project_in_ != nullptr) {
-    projected_.Resize(rows, config_.embedding_size, step_.compute, /*also_f32=*/true);
-    LookUp(batch, projected_.f32.data());
-    if (step_.compute == kernels::DType::kBF16) {
-      kernels::cpu::CastToBF16(projected_.f32.data(), projected_.bf16.data(), rows * config_.embedding_size, step_.pool);
-    }
-    project_in_->Forward(projected_.data(step_.compute), rows, residual);
+    LookUp(batch, projected_.f32.Resize(rows, config_.embedding_size));
+    project_in_->Forward(projected_.f32.data(), rows, residual);
   } else {
     LookUp(batch, residual);
   }
@@ -157,12 +153,12 @@ absl::StatusOr<at::Tensor> DecoderModel::Forward(const ForwardBatch& batch, KvCa
     if (last && logit_rows == 0) return logits;
     mlp_[layer]->Forward(step_, last ? logit_rows : step_.num_tokens);
   }
-  norm_.Forward(step_, logit_rows, /*has_delta=*/true, /*also_f32=*/false);
+  norm_.Forward(step_, logit_rows, /*has_delta=*/true, /*also_f32=*/project_out_ != nullptr);
   const void* rows = step_.normed.data(step_.compute);
   if (project_out_ != nullptr) {
     const int64_t width = config_.embedding_size;
     projected_.Resize(logit_rows, width, step_.compute, /*also_f32=*/true);
-    project_out_->Forward(rows, logit_rows, projected_.f32.data());
+    project_out_->Forward(step_.normed.f32.data(), logit_rows, projected_.f32.data());
     if (step_.compute == kernels::DType::kBF16) {
       kernels::cpu::CastToBF16(projected_.f32.data(), projected_.bf16.data(), logit_rows * width, step_.pool);
     }

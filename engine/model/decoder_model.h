@@ -63,6 +63,7 @@ class DecoderModel final : public Model {
 
   at::Tensor embedding_;  // [V, embedding_size] as stored
   at::Tensor positions_;  // [max_positions + offset, D] float32, or undefined
+  // In float32 whatever the rest computes in: they are small, and every other row depends on them.
   std::unique_ptr<Linear> project_in_;   // [D, embedding_size], or nullptr
   std::unique_ptr<Linear> project_out_;  // [embedding_size, D], or nullptr
   MatrixInput projected_;                // [rows, embedding_size]

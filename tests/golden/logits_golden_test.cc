@@ -1,5 +1,5 @@
-// The engine's logits and greedy continuations against those of Hugging Face transformers (tests/golden/README.md), for Llama
-// checkpoints of several shapes: prefill in one chunk, in many, and decode; float32 and bfloat16 arithmetic.
+// The engine's logits and greedy continuations against those of Hugging Face transformers (tests/golden/README.md), for checkpoints
+// of every family and several shapes: prefill in one chunk, in many, and decode; float32 and bfloat16 arithmetic.
 // The subset in tests/golden/data always runs; the whole set runs where RATION_SHARED names it.
 #include <cmath>
 #include <cstdlib>
@@ -24,9 +24,24 @@ namespace ration {
 namespace {
 
 // Of golden's own README: what correct implementations stay under, and deliberate mistakes do not.
-constexpr double kFloat32Tolerance = 2e-4;       // per logit
-constexpr double kBFloat16RmsTolerance = 0.07;   // of a prompt's logit errors
-constexpr double kBFloat16Agreement = 0.98;      // of argmax over the greedy continuations, teacher-forced
+struct Tolerance {
+  double float32;       // per logit
+  double bfloat16_rms;  // of a prompt's logit errors
+  // Of argmax over the greedy continuations, teacher-forced, in bfloat16. opt350-tiny has so many near ties that an error of half
+  // the tolerance (rms 0.055) turns 3 of 128, with gaps of 0.08 to 0.15.
+  double bfloat16_agreement;
+};
+Tolerance ToleranceOf(ModelFamily family) {
+  switch (family) {
+    case ModelFamily::kOpt:
+      return {2e-4, 0.11, 0.97};
+    case ModelFamily::kGemma2:
+      return {5e-4, 0.27, 0.98};
+    case ModelFamily::kLlama:
+      break;
+  }
+  return {2e-4, 0.07, 0.98};
+}
 constexpr double kBFloat16Gap = 0.3;             // a row whose argmax differs had no clear winner
 
 struct Case {
@@ -99,9 +114,9 @@ class LogitsGoldenTest : public ::testing::TestWithParam<Case> {
     ASSERT_EQ(got.sizes(), want.sizes()) << what;
     const at::Tensor error = (got - want).abs();
     if (exact()) {
-      EXPECT_LE(error.max().item<float>(), kFloat32Tolerance) << what;
+      EXPECT_LE(error.max().item<float>(), ToleranceOf(serving_->config.family).float32) << what;
     } else {
-      EXPECT_LE(std::sqrt((error * error).mean().item<float>()), kBFloat16RmsTolerance) << what;
+      EXPECT_LE(std::sqrt((error * error).mean().item<float>()), ToleranceOf(serving_->config.family).bfloat16_rms) << what;
     }
     const at::Tensor same = got.argmax(1) == want.argmax(1);
     agreed_ += same.sum().item<int64_t>();
@@ -158,7 +173,7 @@ TEST_P(LogitsGoldenTest, DecodeMatchesTheGreedyContinuation) {
       EXPECT_EQ(testing::Argmax(rows[i]), prompt.greedy[i]) << prompt.name << " step " << i << " gap " << prompt.greedy_gap[i];
     }
   }
-  ExpectAgreement(kBFloat16Agreement);
+  ExpectAgreement(ToleranceOf(serving_->config.family).bfloat16_agreement);
 }
 
 TEST_P(LogitsGoldenTest, DecodingTheWholePromptTokenByTokenMatches) {
@@ -187,6 +202,12 @@ std::vector<Case> Cases() {
     add(root, model, "bf16", "bf16");
   }
   add(root, "llama3-tiny", "bf16-sharded", "bf16");
+  for (const char* model : {"opt-tiny", "opt350-tiny"}) {
+    for (const char* dtype : {"fp32", "bf16", "fp16"}) add(root, model, dtype, dtype);
+  }
+  add(root, "opt-tiny", "fp16-noprefix", "fp16");
+  add(root, "gemma2-tiny", "fp32", "fp32");
+  add(root, "gemma2-tiny", "bf16", "bf16");
   return cases;
 }
 

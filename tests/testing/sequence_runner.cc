@@ -29,6 +29,7 @@ at::Tensor SequenceRunner::Step(absl::Span<const int32_t> tokens, Phase phase) {
   absl::StatusOr<at::Tensor> logits = serving_->model->Forward(batch, *cache_);
   RATION_CHECK(logits.ok());
   position_ += static_cast<int64_t>(tokens.size());
+  cache_->FreeExpired(*kv_, position_);
   return logits->clone();
 }
 

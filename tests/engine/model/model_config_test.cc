@@ -163,14 +163,14 @@ TEST(ModelConfigTest, ShapesMustFitTogether) {
 TEST(ModelConfigTest, OtherKindsOfModelAreUnimplementedByName) {
   constexpr auto kUnimplemented = absl::StatusCode::kUnimplemented;
   EXPECT_EQ(Error(With(Base(), {{"architectures", {"MixtralForCausalLM"}}}), kUnimplemented),
-            "config.json: architectures: \"MixtralForCausalLM\" is not supported (LlamaForCausalLM is)");
+            "config.json: architectures: \"MixtralForCausalLM\" is not supported (LlamaForCausalLM, OPTForCausalLM and Gemma2ForCausalLM are)");
   EXPECT_THAT(Error(With(Base(), {{"model_type", "mistral"}}), kUnimplemented), HasSubstr("model_type: \"mistral\""));
   EXPECT_THAT(Error(With(Base(), {{"hidden_act", "gelu"}}), kUnimplemented), HasSubstr("hidden_act: \"gelu\""));
   EXPECT_THAT(Error(With(Base(), {{"quantization_config", {{"bits", 4}}}}), kUnimplemented),
               HasSubstr("quantization_config"));
   EXPECT_THAT(Error(With(Base(), {{"partial_rotary_factor", 0.5}}), kUnimplemented),
               HasSubstr("partial_rotary_factor: 0.5"));
-  for (const char* type : {"linear", "dynamic", "yarn", "longrope", "no\nsuch"}) {
+  for (const char* type : {"yarn", "longrope", "no\nsuch"}) {
     EXPECT_THAT(Error(With(Base(), {{"rope_scaling", {{"type", type}, {"factor", 2.0}}}}), kUnimplemented),
                 HasSubstr("rope_scaling.type: \""));
     EXPECT_THAT(Error(With(Base(), {{"rope_scaling", {{"rope_type", type}}}}), kUnimplemented),
@@ -185,6 +185,75 @@ TEST(ModelConfigTest, OtherKindsOfModelAreUnimplementedByName) {
   EXPECT_EQ(Parse(config).architecture, "LlamaForCausalLM");  // by model_type
   config.erase("model_type");
   EXPECT_EQ(Error(config), "config.json: architectures: is missing");
+}
+
+TEST(ModelConfigTest, ArchitectureAndModelTypeMustAgree) {
+  EXPECT_EQ(Error(With(Base(), {{"model_type", "opt"}})),
+            "config.json: model_type: must be llama for the architecture LlamaForCausalLM, not opt");
+}
+
+TEST(ModelConfigTest, OptNamesItsShapesItsOwnWay) {
+  const Json opt = {{"architectures", {"OPTForCausalLM"}}, {"model_type", "opt"},      {"hidden_size", 96},
+                    {"ffn_dim", 384},                      {"num_hidden_layers", 3},   {"num_attention_heads", 12},
+                    {"vocab_size", 500},                   {"word_embed_proj_dim", 48}, {"do_layer_norm_before", false}};
+  ModelConfig config = Parse(opt);
+  EXPECT_EQ(config.family, ModelFamily::kOpt);
+  EXPECT_EQ(config.intermediate_size, 384);
+  EXPECT_EQ(config.num_kv_heads, 12);
+  EXPECT_EQ(config.head_dim, 8);
+  EXPECT_EQ(config.embedding_size, 48);
+  EXPECT_EQ(config.norm_eps, 1e-5);
+  EXPECT_TRUE(config.post_norm);
+  EXPECT_FALSE(config.has_final_norm);
+  EXPECT_TRUE(config.attention_bias && config.mlp_bias && config.norm_affine && config.tie_word_embeddings);
+  EXPECT_EQ(config.bos_token_id, 2);
+  EXPECT_EQ(config.eos_token_ids, std::vector<int32_t>{2});
+  config = Parse(With(opt, {{"do_layer_norm_before", true}, {"enable_bias", false}}));
+  EXPECT_TRUE(config.has_final_norm && !config.post_norm && !config.attention_bias);
+  EXPECT_FALSE(Parse(With(opt, {{"do_layer_norm_before", true}, {"_remove_final_layer_norm", true}})).has_final_norm);
+  EXPECT_EQ(Error(With(opt, {{"num_attention_heads", 7}})),
+            "config.json: num_attention_heads: must divide hidden_size 96, and 7 does not");
+  EXPECT_EQ(Error(With(opt, {{"activation_function", "gelu"}}), absl::StatusCode::kUnimplemented),
+            "config.json: activation_function: \"gelu\" is not supported (relu is)");
+}
+
+TEST(ModelConfigTest, Gemma2HasWindowsAndCaps) {
+  const Json gemma = {{"architectures", {"Gemma2ForCausalLM"}}, {"model_type", "gemma2"},   {"hidden_size", 64},
+                      {"intermediate_size", 128},               {"num_hidden_layers", 3},   {"num_attention_heads", 8},
+                      {"num_key_value_heads", 4},               {"head_dim", 16},           {"vocab_size", 500},
+                      {"sliding_window", 16},                   {"query_pre_attn_scalar", 24}};
+  ModelConfig config = Parse(gemma);
+  EXPECT_EQ(config.family, ModelFamily::kGemma2);
+  EXPECT_EQ(config.windows, (std::vector<int64_t>{16, 0, 16}));
+  EXPECT_EQ(config.query_pre_attn_scalar, 24);
+  EXPECT_EQ(config.attention_soft_cap, 50);
+  EXPECT_EQ(config.logit_soft_cap, 30);
+  EXPECT_TRUE(config.tie_word_embeddings);
+  EXPECT_EQ(config.eos_token_ids, std::vector<int32_t>{1});
+  config = Parse(With(gemma, {{"attn_logit_softcapping", nullptr}, {"final_logit_softcapping", 7.5}}));
+  EXPECT_EQ(config.attention_soft_cap, 0);
+  EXPECT_EQ(config.logit_soft_cap, 7.5);
+  config = Parse(With(gemma, {{"layer_types", {"full_attention", "sliding_attention", "full_attention"}}}));
+  EXPECT_EQ(config.windows, (std::vector<int64_t>{0, 16, 0}));
+  // A window as long as the context hides nothing.
+  EXPECT_EQ(Parse(With(gemma, {{"max_position_embeddings", 16}})).windows, (std::vector<int64_t>{0, 0, 0}));
+  EXPECT_THAT(Error(With(gemma, {{"layer_types", {"full_attention"}}})), HasSubstr("layer_types: must be a list of 3 names"));
+  EXPECT_THAT(Error(With(gemma, {{"layer_types", {"full_attention", "x", "full_attention"}}})), HasSubstr("not \"x\""));
+  EXPECT_THAT(Error(With(gemma, {{"sliding_window", 0}})), HasSubstr("sliding_window: must be between 1 and"));
+  EXPECT_THAT(Error(With(gemma, {{"hidden_activation", "relu"}}), absl::StatusCode::kUnimplemented),
+              HasSubstr("hidden_activation: \"relu\""));
+}
+
+TEST(ModelConfigTest, LinearAndDynamicRopeScaling) {
+  ModelConfig config = Parse(With(Base(), {{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}));
+  EXPECT_EQ(config.rope_scaling.type, RopeScaling::Type::kLinear);
+  EXPECT_EQ(config.rope_scaling.factor, 2);
+  // Up to the trained context, which is all that is served, it is plain RoPE.
+  config = Parse(With(Base(), {{"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 4.0}}}}));
+  EXPECT_EQ(config.rope_scaling.type, RopeScaling::Type::kNone);
+  for (const char* type : {"linear", "dynamic"}) {
+    EXPECT_EQ(Error(With(Base(), {{"rope_scaling", {{"rope_type", type}}}})), "config.json: rope_scaling.factor: is missing");
+  }
 }
 
 TEST(ModelConfigTest, RopeScaling) {
