@@ -28,11 +28,14 @@ void PrintLine(const Console& console, absl::string_view name, absl::string_view
 void PrintInfo(const v1::GetModelInfoResponse& info, const Console& console) {
   const bool colored = console.colors && console.out_is_terminal;
   const std::string name = console.out_is_terminal ? TerminalSafe(info.name()) : info.name();
-  PrintLine(console, "model", absl::StrCat(Bold(name, colored), ", ", info.architecture(), ", ", info.compute_dtype(), ", ",
+  PrintLine(console, "model", absl::StrCat(Bold(name, colored), ", ", info.family(), " (", info.architecture(), "), ", info.compute_dtype(), ", ",
                                            HumanBytes(info.weight_bytes()), " of weights"));
   PrintLine(console, "shape", absl::StrCat(info.num_layers(), " layers, hidden size ", info.hidden_size(), ", ",
                                            info.num_query_heads(), " query and ", info.num_kv_heads(), " KV heads of ",
                                            info.head_dim()));
+  if (info.sliding_window() > 0) {
+    PrintLine(console, "windows", absl::StrCat(info.sliding_layers(), " layers see the last ", info.sliding_window(), " tokens only"));
+  }
   PrintLine(console, "tokens", absl::StrCat("context ", info.context_tokens(), ", vocabulary ", info.vocab_size(),
                                             info.has_tokenizer() ? "" : ", no tokenizer: token ids only"));
   const int64_t full = info.full_kv_bytes_per_token();
@@ -46,8 +49,19 @@ void PrintInfo(const v1::GetModelInfoResponse& info, const Console& console) {
               absl::StrFormat("%5.1f %% of tokens, %s, %s a token", 100 * expert.ratio(), ExpertLabel(expert.group_size()),
                               HumanBytes(expert.bytes_per_token())));
   }
-  PrintLine(console, "routing", info.routed() ? absl::StrCat("trained routers, windows of ", info.routing_window(), " tokens")
-                                              : std::string("no routers in the checkpoint"));
+  for (const v1::KvCapacity& capacity : info.capacities()) {
+    PrintLine(console, absl::StrFormat("at %g %%", 100 * capacity.kv_fraction()),
+              absl::StrFormat("ratio %s, %s a token: %d tokens fit the budget, %.3g full contexts", capacity.ratio(),
+                              HumanBytes(capacity.bytes_per_token()), capacity.tokens(),
+                              static_cast<double>(capacity.tokens()) / static_cast<double>(info.context_tokens())));
+  }
+  const bool untrained = !info.untrained_routing().empty() && info.untrained_routing() != "none";
+  if (untrained) {
+    PrintLine(console, "routing", absl::StrCat("UNTRAINED, ", info.untrained_routing(), ": what is squeezed costs quality"));
+  } else {
+    PrintLine(console, "routing", info.routed() ? absl::StrCat("trained routers, windows of ", info.routing_window(), " tokens")
+                                              : std::string("no routers in the checkpoint: full KV"));
+  }
   PrintLine(console, "server", info.server_version());
 }
 

@@ -118,6 +118,19 @@ std::string ToJson(const v1::GetModelInfoResponse& info) {
   json["vocab_size"] = info.vocab_size();
   json["context_tokens"] = info.context_tokens();
   json["compute_dtype"] = info.compute_dtype();
+  json["family"] = info.family();
+  json["untrained_routing"] = info.untrained_routing();
+  json["sliding_window"] = info.sliding_window();
+  json["sliding_layers"] = info.sliding_layers();
+  json["capacities"] = Json::array();
+  for (const v1::KvCapacity& capacity : info.capacities()) {
+    Json entry;
+    entry["kv_fraction"] = Number(capacity.kv_fraction());
+    entry["ratio"] = capacity.ratio();
+    entry["bytes_per_token"] = capacity.bytes_per_token();
+    entry["tokens"] = capacity.tokens();
+    json["capacities"].push_back(std::move(entry));
+  }
   json["routed"] = info.routed();
   json["experts"] = Json::array();
   for (const v1::Expert& expert : info.experts()) {

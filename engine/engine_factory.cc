@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "engine/budget/kv_budget.h"
 #include "engine/budget/ratio_ladder.h"
 #include "engine/budget/router_cache.h"
 #include "engine/kv_cache/kv_cache_spec.h"
@@ -25,6 +26,20 @@ struct Resources {
   ServingModel serving;
   std::unique_ptr<RouterCache> routers;
 };
+
+// The checkpoint's, with untrained routing if that is asked for.
+absl::StatusOr<ModelConfig> ConfigToServe(const EngineFactoryOptions& options, ModelConfig config) {
+  if (options.untrained_routing.kind == UntrainedRouting::Kind::kNone) return config;
+  if (config.mixsga.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat("untrained_routing: must be none for a checkpoint with trained routers, not ",
+                                                   ToString(options.untrained_routing)));
+  }
+  absl::StatusOr<MixsgaConfig> mixsga = UntrainedConfig(options.untrained_routing, config.num_kv_heads);
+  if (!mixsga.ok()) return absl::InvalidArgumentError(absl::StrCat("untrained_routing: ", mixsga.status().message()));
+  config.mixsga = *std::move(mixsga);
+  config.untrained_routing = options.untrained_routing;
+  return config;
+}
 
 absl::StatusOr<ModelOptions> ToModelOptions(const EngineFactoryOptions& options, const ModelConfig& config) {
   ModelOptions model;
@@ -70,8 +85,30 @@ absl::StatusOr<Engine::Options> ToEngineOptions(const EngineFactoryOptions& opti
     engine.policy.ladder = *std::move(ladder);
   }
   // Without a ratio: the governor's, the checkpoint's own for fixed reservations, full KV to compare preemption with.
-  if (!options.ratio.empty() || engine.budget_policy == BudgetPolicy::kStatic) engine.ratio = serving.router->ratio();
+  const bool untrained_static = options.untrained_routing.kind == UntrainedRouting::Kind::kStatic;
+  if (!options.ratio.empty() || untrained_static || engine.budget_policy == BudgetPolicy::kStatic) engine.ratio = serving.router->ratio();
   return engine;
+}
+
+// The longest sequence whose floor, at `ratio`, the budget can hold.
+int64_t TokensThatFit(const ServingModel& serving, const Ratio& ratio) {
+  int64_t fits = 0, too_many = serving.num_pages * serving.spec->slots_per_page(serving.spec->num_experts() - 1) + 1;
+  while (too_many - fits > 1) {
+    const int64_t middle = fits + (too_many - fits) / 2;
+    (FloorPages(*serving.spec, ratio, middle) <= serving.num_pages ? fits : too_many) = middle;
+  }
+  return fits;
+}
+
+std::vector<KvCapacity> Capacities(const ServingModel& serving, const RatioLadder& ladder) {
+  std::vector<KvCapacity> capacities;
+  for (double fraction : {1.0, 0.5, 0.0}) {
+    const Ratio ratio = ladder.At(fraction);
+    const double reached = ratio.KvFraction(serving.spec->experts());
+    if (!capacities.empty() && reached >= capacities.back().kv_fraction) continue;
+    capacities.push_back({ratio, reached, TokensThatFit(serving, ratio)});
+  }
+  return capacities;
 }
 
 EngineFacts CollectFacts(const ServingModel& serving) {
@@ -92,7 +129,7 @@ absl::StatusOr<LoadedEngine> LoadEngine(const EngineFactoryOptions& options, con
   if (options.threads < 1) return absl::InvalidArgumentError(absl::StrCat("threads: must be >= 1, not ", options.threads));
   auto resources = std::make_shared<Resources>(options.threads);
   RATION_ASSIGN_OR_RETURN(resources->checkpoint, Checkpoint::Open(options.directory));
-  const ModelConfig& config = resources->checkpoint->config();
+  RATION_ASSIGN_OR_RETURN(const ModelConfig config, ConfigToServe(options, resources->checkpoint->config()));
   RATION_ASSIGN_OR_RETURN(const ModelOptions model_options, ToModelOptions(options, config));
 
   LoadedEngine loaded;
@@ -118,6 +155,7 @@ absl::StatusOr<LoadedEngine> LoadEngine(const EngineFactoryOptions& options, con
   RATION_ASSIGN_OR_RETURN(loaded.engine,
                           Engine::Create(engine_options, *serving.spec, serving.model.get(), resources->routers.get(),
                                          serving.store.get(), loaded.tokenizer.get(), clock));
+  loaded.facts.capacities = Capacities(serving, loaded.engine->policy().ladder);
   loaded.facts.budget_policy = engine_options.budget_policy;
   loaded.facts.policy = loaded.engine->policy();
   loaded.facts.ratio = engine_options.ratio.value_or(loaded.facts.policy.ladder.At(loaded.facts.policy.ceiling));

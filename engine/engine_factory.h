@@ -21,6 +21,13 @@
 
 namespace ration {
 
+// How long a sequence fits into the budget alone.
+struct KvCapacity {
+  Ratio ratio;
+  double kv_fraction = 1;  // of the ratio
+  int64_t tokens = 0;      // not limited by the model's context
+};
+
 // What was loaded, in numbers.
 struct EngineFacts {
   ModelConfig config;
@@ -34,6 +41,7 @@ struct EngineFacts {
   int64_t kv_budget_bytes = 0;
   std::vector<int64_t> bytes_per_token;  // of each expert, in all layers
   int64_t weight_bytes = 0;              // that a decode step reads
+  std::vector<KvCapacity> capacities;    // at full KV, at half and at the lowest, as far as the experts reach
 };
 
 // Members are destroyed in reverse order: the engine goes before what it points to.

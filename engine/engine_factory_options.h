@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/model/untrained_routing.h"
 #include "engine/router/decode_router.h"
 
 namespace ration {
@@ -20,6 +21,7 @@ struct EngineFactoryOptions {
   // e.g. "3:1:6": a fixed ratio. Empty: the governor's; under BudgetPolicy::kStatic the checkpoint's default, under kPreempt full KV.
   std::string ratio;
   std::vector<std::string> ladder;  // ratios; empty: the checkpoint's
+  UntrainedRouting untrained_routing;  // of a plain checkpoint; refused for one with routers unless kNone
   DecodeRule decode_rule = DecodeRule::kThreshold;
   int64_t page_bytes = 0;          // 0: chosen from the model
   int64_t kv_budget_bytes = 0;     // >= one page; rounded down to whole pages

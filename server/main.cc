@@ -65,6 +65,9 @@ ABSL_FLAG(double, admission_overcommit, ration::FlagValues().admission_overcommi
 ABSL_FLAG(std::string, decode_rule, ration::FlagValues().decode_rule,
           "How decoded tokens are routed: threshold tracks --ratio, argmax takes the best score (for a checkpoint trained at one "
           "ratio).");
+ABSL_FLAG(std::string, untrained_routing, ration::FlagValues().untrained_routing,
+          "For a checkpoint without routers: none keeps full KV; recency lets the oldest tokens be squeezed first; static:G stores every "
+          "token at group size G. Both cost quality.");
 ABSL_FLAG(std::string, dtype, ration::FlagValues().dtype, "Compute and KV type: auto, float32 or bfloat16.");
 ABSL_FLAG(int32_t, threads, ration::FlagValues().threads, "Compute threads; 0: one for each core.");
 ABSL_FLAG(int64_t, max_batched_tokens, ration::FlagValues().max_batched_tokens, "Tokens in one engine step at most.");
@@ -95,7 +98,7 @@ constexpr absl::string_view kFlags[] = {
     "max_prompt_bytes", "grace_period",  "slow_reader_timeout",  "log_level",           "control_listen",
     "policy",      "ladder",             "kv_floor",             "kv_ceiling",          "rise_per_second",
     "dead_band",   "headroom",           "admission_overcommit", "max_queued_tokens",   "max_queue_time",
-    "priority_aging"};
+    "priority_aging", "untrained_routing"};
 
 constexpr int kUsageError = 2;
 
@@ -122,6 +125,7 @@ ration::FlagValues CurrentFlags() {
   values.kv_budget = absl::GetFlag(FLAGS_kv_budget);
   values.ratio = absl::GetFlag(FLAGS_ratio);
   values.decode_rule = absl::GetFlag(FLAGS_decode_rule);
+  values.untrained_routing = absl::GetFlag(FLAGS_untrained_routing);
   values.dtype = absl::GetFlag(FLAGS_dtype);
   values.threads = absl::GetFlag(FLAGS_threads);
   values.max_batched_tokens = absl::GetFlag(FLAGS_max_batched_tokens);

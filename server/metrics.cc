@@ -187,7 +187,10 @@ std::vector<MetricFamily> Metrics::Collect() const {
   families.Add("ration_build_info", "Always 1; the labels describe the server's build.", MetricType::Gauge);
   families.Sample(1, {{"version", kServerVersion}, {"compiler", __VERSION__}});
   families.Add("ration_model_info", "Always 1; the labels describe the model served.", MetricType::Gauge);
-  families.Sample(1, {{"name", model_.name}, {"architecture", model_.architecture}, {"dtype", model_.dtype}});
+  families.Sample(1, {{"name", model_.name}, {"architecture", model_.architecture}, {"dtype", model_.dtype}, {"family", model_.family}});
+  families.Add("ration_untrained_routing", "1 if a checkpoint without routers is squeezed by the rule of the label, which costs quality.",
+               MetricType::Gauge);
+  families.Sample(model_.untrained_routing == "none" ? 0 : 1, {{"rule", model_.untrained_routing}});
   AddProcessFamilies(&families);
   for (MetricFamily& family : families.Take()) all.push_back(std::move(family));
   return all;

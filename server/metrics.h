@@ -17,11 +17,13 @@ namespace ration {
 
 class Metrics final : public prometheus::Collectable {
  public:
-  // Labels of ration_model_info.
+  // Of ration_model_info and ration_untrained_routing.
   struct ModelLabels {
     std::string name;
     std::string architecture;
     std::string dtype;
+    std::string family;
+    std::string untrained_routing = "none";  // as --untrained_routing
   };
   // `snapshot` is called by every scrape, from any thread.
   Metrics(ModelLabels model, std::function<EngineStats()> snapshot);

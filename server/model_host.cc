@@ -6,6 +6,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/byte_size.h"
@@ -32,7 +33,22 @@ v1::GetModelInfoResponse Describe(const RationdOptions& options, const LoadedEng
   info.set_vocab_size(config.vocab_size);
   info.set_context_tokens(config.max_positions);
   info.set_compute_dtype(facts.compute_dtype);
-  info.set_routed(config.mixsga.has_value());
+  info.set_family(Name(config.family));
+  const bool trained = config.untrained_routing.kind == UntrainedRouting::Kind::kNone;
+  info.set_routed(config.mixsga.has_value() && trained);
+  info.set_untrained_routing(ToString(config.untrained_routing));
+  for (int64_t window : config.windows) {
+    if (window == 0) continue;
+    info.set_sliding_window(window);
+    info.set_sliding_layers(info.sliding_layers() + 1);
+  }
+  for (const KvCapacity& from : facts.capacities) {
+    v1::KvCapacity& capacity = *info.add_capacities();
+    capacity.set_kv_fraction(from.kv_fraction);
+    capacity.set_ratio(from.ratio.ToString());
+    capacity.set_bytes_per_token(static_cast<int64_t>(from.kv_fraction * static_cast<double>(facts.bytes_per_token[0]) + 0.5));
+    capacity.set_tokens(from.tokens);
+  }
   const ExpertSpec experts = config.experts();
   for (int e = 0; e < experts.num_experts(); ++e) {
     v1::Expert& expert = *info.add_experts();
@@ -72,7 +88,21 @@ absl::StatusOr<ServedModel> LoadServedModel(const RationdOptions& options) {
     served.no_tokenizer_reason = std::string(loaded.tokenizer_status.message());
     spdlog::warn("NO TOKENIZER: text cannot be served, only token ids: {}", served.no_tokenizer_reason);
   }
-  if (loaded.info.experts.num_experts() > 1 && options.engine.decode_rule == DecodeRule::kThreshold && !loaded.facts.calibrated) {
+  const ModelConfig& config = loaded.facts.config;
+  const bool untrained = config.untrained_routing.kind != UntrainedRouting::Kind::kNone;
+  if (untrained) {
+    spdlog::warn("UNTRAINED ROUTING ({}): the checkpoint has no routers, so whatever is squeezed costs quality, and nobody has measured "
+                 "how much", ToString(config.untrained_routing));
+  } else if (!config.mixsga.has_value()) {
+    spdlog::info("the checkpoint has no routers: it is served at full KV; --untrained_routing squeezes it, at a cost in quality");
+  }
+  if (!config.mixsga.has_value() || untrained) {
+    spdlog::info("group sizes {}: of {} key/value heads {}", absl::StrJoin(config.experts().group_sizes(), ","), config.num_kv_heads,
+                 config.num_kv_heads == 1 ? "there is nothing to group" : absl::StrCat(absl::StrJoin(GroupSizesFor(config.num_kv_heads), ","),
+                 " can be averaged evenly"));
+  }
+  if (!untrained && loaded.info.experts.num_experts() > 1 && options.engine.decode_rule == DecodeRule::kThreshold &&
+      !loaded.facts.calibrated) {
     spdlog::warn("the checkpoint carries no router calibration: decoded tokens keep to the ratio, but are less well chosen");
   }
   if (const int64_t available = AvailableMemoryBytes(); available > 0 && loaded.facts.kv_budget_bytes > available) {

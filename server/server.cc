@@ -122,7 +122,8 @@ absl::Status Server::StartControl() {
 absl::Status Server::StartMetrics() {
   if (!options_.metrics_listen.has_value()) return absl::OkStatus();
   metrics_ = std::make_unique<Metrics>(
-      Metrics::ModelLabels{model_.description.name(), model_.description.architecture(), model_.description.compute_dtype()},
+      Metrics::ModelLabels{model_.description.name(), model_.description.architecture(), model_.description.compute_dtype(),
+                           model_.description.family(), model_.description.untrained_routing()},
       [runner = runner_.get()] { return runner->Stats(); });
   RATION_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(*options_.metrics_listen, [metrics = metrics_.get()] {
                             return prometheus::TextSerializer().Serialize(metrics->Collect());

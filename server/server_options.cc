@@ -127,6 +127,9 @@ absl::StatusOr<EngineFactoryOptions> ParseEngineOptions(const FlagValues& flags)
   options.ratio = flags.ratio;
   RATION_ASSIGN_OR_RETURN(options.kv_budget_bytes, ParseBytes("kv_budget", flags.kv_budget, 1, int64_t{1} << 50));
   RATION_ASSIGN_OR_RETURN(options.page_bytes, ParseBytes("page_bytes", flags.page_bytes, 0, int64_t{1} << 30));
+  const absl::StatusOr<UntrainedRouting> untrained = ParseUntrainedRouting(flags.untrained_routing);
+  if (!untrained.ok()) return absl::InvalidArgumentError(absl::StrCat("--untrained_routing: ", untrained.status().message()));
+  options.untrained_routing = *untrained;
   if (flags.decode_rule == "argmax") {
     options.decode_rule = DecodeRule::kArgmax;
   } else if (flags.decode_rule != "threshold") {

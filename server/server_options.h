@@ -58,6 +58,7 @@ struct FlagValues {
   double headroom = GovernorGains().headroom;
   double admission_overcommit = 1;
   std::string decode_rule = "threshold";
+  std::string untrained_routing = "none";
   std::string dtype = "auto";
   int32_t threads = 0;
   int64_t max_batched_tokens = 2048;

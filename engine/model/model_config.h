@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/model/mixsga_config.h"
+#include "engine/model/untrained_routing.h"
 #include "engine/router/expert_spec.h"
 
 namespace ration {
@@ -28,16 +29,6 @@ struct RopeScaling {
   double low_freq_factor = 1;
   double high_freq_factor = 4;
   int64_t original_max_position_embeddings = 8192;
-};
-
-// What a plain checkpoint's tokens are routed by (--untrained_routing); it costs quality.
-struct UntrainedRouting {
-  enum class Kind {
-    kNone,     // full KV
-    kStatic,   // every token at one group size, unless the operator changes the ratio
-    kRecency,  // the newest tokens keep their heads, the oldest lose them first
-  } kind = Kind::kNone;
-  int group_size = 1;  // of kStatic
 };
 
 struct ModelConfig {

@@ -244,7 +244,7 @@ TEST_F(MetricsEndpointTest, CountsRequestsAndRefusals) {
   EXPECT_THAT(metrics, HasSubstr("ration_requests_total{outcome=\"length\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("ration_kv_budget_bytes 1048576\n"));
   EXPECT_THAT(metrics, HasSubstr("ration_expert_ratio{expert=\"1\"} 1\n"));
-  EXPECT_THAT(metrics, HasSubstr("ration_model_info{name=\"puppet\",architecture=\"PuppetForCausalLM\",dtype=\"float32\"} 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("ration_model_info{name=\"puppet\",architecture=\"PuppetForCausalLM\",dtype=\"float32\",family=\"\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("process_resident_memory_bytes "));
 }
 

@@ -52,7 +52,7 @@ const char* TypeName(prometheus::MetricType type) {
 }
 
 TEST(MetricsPage, HasExactlyTheFamiliesThatTheServerExports) {
-  const Metrics metrics({"m", "A", "float32"}, [] {
+  const Metrics metrics({"m", "A", "float32", "", "none"}, [] {
     EngineStats stats;
     stats.num_experts = 3;
     stats.num_layers = 1;

@@ -70,7 +70,7 @@ TEST(EngineFamilies, AreAllThereFromTheFirstScrape) {
 
 TEST(Metrics, AsksForANewSnapshotAtEveryScrape) {
   int64_t scrapes = 0;
-  Metrics metrics({"m", "A", "float32"}, [&scrapes] {
+  Metrics metrics({"m", "A", "float32", "", "none"}, [&scrapes] {
     EngineStats stats = TwoExperts();
     stats.requests_running = ++scrapes;
     return stats;
@@ -79,7 +79,7 @@ TEST(Metrics, AsksForANewSnapshotAtEveryScrape) {
   EXPECT_THAT(serializer.Serialize(metrics.Collect()), HasSubstr("ration_requests_running 1\n"));
   const std::string second = serializer.Serialize(metrics.Collect());
   EXPECT_THAT(second, HasSubstr("ration_requests_running 2\n"));
-  EXPECT_THAT(second, HasSubstr("ration_model_info{name=\"m\",architecture=\"A\",dtype=\"float32\"} 1\n"));
+  EXPECT_THAT(second, HasSubstr("ration_model_info{name=\"m\",architecture=\"A\",dtype=\"float32\",family=\"\"} 1\n"));
   EXPECT_THAT(second, HasSubstr("process_open_fds "));
 }
 
