@@ -159,7 +159,9 @@ absl::StatusOr<OracleRouting> ParseRouting(const Json& object, int64_t num_kv_he
     RATION_ASSIGN_OR_RETURN(const int64_t group_size, fields.ToInt("group_sizes", size, 1, num_kv_heads));
     group_sizes.push_back(static_cast<int>(group_size));
   }
-  RATION_ASSIGN_OR_RETURN(routing.experts, ExpertSpec::Create(group_sizes, static_cast<int>(num_kv_heads)));
+  absl::StatusOr<ExpertSpec> experts = ExpertSpec::Create(group_sizes, static_cast<int>(num_kv_heads));
+  if (!experts.ok()) return fields.Error("group_sizes", experts.status().message());
+  routing.experts = *std::move(experts);
   RATION_ASSIGN_OR_RETURN(routing.window, fields.IntOr("routing_window", 256, 1, 65536));
   RATION_ASSIGN_OR_RETURN(const std::string trained, fields.StringOr("trained_ratio", "elastic"));
   RATION_ASSIGN_OR_RETURN(const std::string ratio, fields.StringOr("default_ratio", trained));

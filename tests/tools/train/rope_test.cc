@@ -1,8 +1,8 @@
 #include "tools/train/rope.h"
 
-#include <cmath>
-
 #include <ATen/ATen.h>
+
+#include <cmath>
 
 #include "gtest/gtest.h"
 
