@@ -258,6 +258,17 @@ TEST(OracleOpt, ProjectionsLeadIntoTheHiddenSizeAndOutAgain) {
   EXPECT_LE(Difference(output.logits, at::matmul(outside, table.t())), 1e-4);
 }
 
+TEST(OracleOpt, TheHeadIsTiedAndReadsTheFinalNorm) {
+  Tensors tensors = FamilyTensors(TestFamily::kOpt);
+  const OracleModel::Output output = Forward(*Make(TestFamily::kOpt, {}, tensors), 5);
+  const at::Tensor x = output.trace.layers.back(), centred = x - x.mean(1, true);
+  const at::Tensor normal = centred / (centred.pow(2).mean(1, true) + 1e-5).sqrt();
+  const at::Tensor wanted =
+      normal * tensors["model.decoder.final_layer_norm.weight"] + tensors["model.decoder.final_layer_norm.bias"];
+  EXPECT_LE(Difference(output.trace.final, wanted), 1e-5);
+  EXPECT_LE(Difference(output.logits, at::matmul(wanted, tensors["model.decoder.embed_tokens.weight"].t())), 1e-4);
+}
+
 TEST(OracleOpt, TheFinalNormCanBeRemoved) {
   const OracleModel::Output with = Forward(*Make(TestFamily::kOpt), 5);
   EXPECT_GT(Difference(with.trace.final, with.trace.layers.back()), 0.1);
