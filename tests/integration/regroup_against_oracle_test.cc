@@ -18,6 +18,7 @@
 #include "kernels/cpu/thread_pool.h"
 #include "tests/testing/fake_kv_store.h"
 #include "tests/testing/sequence_runner.h"
+#include "tools/train/decoder_math.h"
 #include "tools/train/llama_forward.h"
 #include "tools/train/llama_weights.h"
 #include "tools/train/route_functions.h"

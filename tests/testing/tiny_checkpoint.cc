@@ -1,50 +1,18 @@
 #include "tests/testing/tiny_checkpoint.h"
 
-#include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
-
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "engine/base/check.h"
-#include "engine/weights/safetensors_writer.h"
 #include "tests/testing/tiny_tokenizer.h"
 
 namespace ration {
-namespace {
-
-// Normal numbers that depend on the seed, the tensor's name and its shape, not on what was drawn before.
-at::Tensor Normal(const TinyCheckpointOptions& options, const std::string& name, at::IntArrayRef shape, double mean,
-                  double deviation) {
-  uint64_t hash = 14695981039346656037u ^ options.seed;  // FNV-1a
-  for (unsigned char c : name) hash = (hash ^ c) * 1099511628211u;
-  return at::randn(shape, at::detail::createCPUGenerator(hash), at::kFloat) * deviation + mean;
-}
-
-void WriteText(const std::string& path, const std::string& text) {
-  std::ofstream stream(path, std::ios::binary);
-  stream << text;
-  stream.close();
-  RATION_CHECK(stream.good());
-}
-
-void WriteTensors(const std::string& path, const absl::btree_map<std::string, at::Tensor>& tensors) {
-  const absl::Status status = WriteSafetensors(path, tensors);
-  RATION_CHECK(status.ok());
-}
-
-}  // namespace
 
 absl::btree_map<std::string, at::Tensor> TinyTensors(const TinyCheckpointOptions& options) {
   absl::btree_map<std::string, at::Tensor> tensors;
   const auto add = [&](const std::string& name, at::IntArrayRef shape, double mean, double deviation) {
-    tensors[name] = Normal(options, name, shape, mean, deviation).to(options.dtype);
+    tensors[name] = RandomNormal(options.seed, name, shape, mean, deviation).to(options.dtype);
   };
   // Of unit gain, so that attention and routing see numbers of ordinary size whatever the depth.
   const auto add_linear = [&](const std::string& name, int64_t out, int64_t in, bool bias) {
@@ -71,13 +39,8 @@ absl::btree_map<std::string, at::Tensor> TinyTensors(const TinyCheckpointOptions
     add_linear(prefix + "mlp.up_proj", options.ffn, options.hidden, options.mlp_bias);
     add_linear(prefix + "mlp.down_proj", options.hidden, options.ffn, options.mlp_bias);
     if (num_experts == 0) continue;
-    const std::string router = attention + "router";
-    add_linear(router, num_experts, options.hidden, /*bias=*/true);
-    if (options.calibration_tokens == 0) continue;
-    const at::Tensor inputs = Normal(options, router + ".inputs", {options.calibration_tokens, options.hidden}, 0, 1);
-    const at::Tensor weight = tensors[router + ".weight"].to(at::kFloat),
-                     bias = tensors[router + ".bias"].to(at::kFloat);
-    tensors[router + ".calibration"] = at::sigmoid(at::matmul(inputs, weight.t()) + bias);
+    AddRandomRouter(options.seed, attention + "router", num_experts, options.hidden, options.dtype,
+                    options.calibration_tokens, tensors);
   }
   return tensors;
 }
@@ -124,42 +87,13 @@ std::string TinyConfigJson(const TinyCheckpointOptions& options) {
 }
 
 TinyCheckpoint::TinyCheckpoint(const TinyCheckpointOptions& options) {
-  const char* base = std::getenv("TEST_TMPDIR");
-  directory_ = absl::StrCat(base != nullptr ? base : "/tmp", "/tiny_checkpoint.XXXXXX");
-  RATION_CHECK(mkdtemp(directory_.data()) != nullptr);
-
-  WriteText(File("config.json"), TinyConfigJson(options));
-  WriteText(File("generation_config.json"), R"({"bos_token_id": 1, "eos_token_id": 2})");
+  WriteTextFile(File("config.json"), TinyConfigJson(options));
+  WriteTextFile(File("generation_config.json"), R"({"bos_token_id": 1, "eos_token_id": 2})");
   if (options.with_tokenizer) {
     RATION_CHECK(options.vocab >= TinyTokenizerVocabSize());
-    WriteText(File("tokenizer.json"), TinyTokenizerJson(static_cast<int32_t>(options.vocab)));
+    WriteTextFile(File("tokenizer.json"), TinyTokenizerJson(static_cast<int32_t>(options.vocab)));
   }
-
-  const absl::btree_map<std::string, at::Tensor> tensors = TinyTensors(options);
-  if (options.shards <= 1) {
-    WriteTensors(File("model.safetensors"), tensors);
-    return;
-  }
-  // Dealt out in turn, so that every layer is spread over the shards.
-  std::vector<absl::btree_map<std::string, at::Tensor>> shards(options.shards);
-  nlohmann::json weight_map = nlohmann::json::object();
-  const auto shard_name = [&](size_t shard) {
-    return absl::StrFormat("model-%05d-of-%05d.safetensors", shard + 1, options.shards);
-  };
-  size_t next = 0;
-  for (const auto& [name, tensor] : tensors) {
-    shards[next][name] = tensor;
-    weight_map[name] = shard_name(next);
-    next = (next + 1) % shards.size();
-  }
-  for (size_t shard = 0; shard < shards.size(); ++shard) WriteTensors(File(shard_name(shard)), shards[shard]);
-  WriteText(File("model.safetensors.index.json"),
-            nlohmann::json({{"metadata", nlohmann::json::object()}, {"weight_map", weight_map}}).dump(2));
-}
-
-TinyCheckpoint::~TinyCheckpoint() {
-  std::error_code ignored;
-  std::filesystem::remove_all(directory_, ignored);
+  WriteTensorFiles(directory_, TinyTensors(options), options.shards);
 }
 
 }  // namespace ration

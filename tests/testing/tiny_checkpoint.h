@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "tests/testing/checkpoint_files.h"
 
 namespace ration {
 
@@ -50,15 +51,12 @@ std::string TinyConfigJson(const TinyCheckpointOptions& options);
 class TinyCheckpoint {
  public:
   explicit TinyCheckpoint(const TinyCheckpointOptions& options = {});
-  ~TinyCheckpoint();
-  TinyCheckpoint(const TinyCheckpoint&) = delete;
-  TinyCheckpoint& operator=(const TinyCheckpoint&) = delete;
 
-  const std::string& directory() const { return directory_; }
-  std::string File(const std::string& name) const { return directory_ + "/" + name; }
+  const std::string& directory() const { return directory_.path(); }
+  std::string File(const std::string& name) const { return directory_.File(name); }
 
  private:
-  std::string directory_;
+  const TemporaryDirectory directory_;
 };
 
 }  // namespace ration

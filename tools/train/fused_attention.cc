@@ -4,8 +4,8 @@
 
 #include <torch/torch.h>
 
+#include "tools/train/decoder_math.h"
 #include "tools/train/fused_attention_kernel.h"
-#include "tools/train/llama_forward.h"
 
 namespace ration {
 namespace {

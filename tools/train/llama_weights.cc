@@ -58,17 +58,45 @@ std::vector<Entry> Entries(LlamaWeights& weights) {
 
 }  // namespace
 
+RopeRule RopeRuleOf(const ModelConfig& config) {
+  const RopeScaling& scaling = config.rope_scaling;
+  RopeRule rule;
+  rule.theta = config.rope_theta;
+  switch (scaling.type) {  // no default: a new type must be said here too
+    case RopeScaling::Type::kNone:
+      break;
+    case RopeScaling::Type::kLlama3:
+      rule.type = RopeRule::Type::kLlama3;
+      rule.factor = scaling.factor;
+      rule.low_freq_factor = scaling.low_freq_factor;
+      rule.high_freq_factor = scaling.high_freq_factor;
+      rule.original_positions = scaling.original_max_position_embeddings;
+      break;
+  }
+  return rule;
+}
+
 absl::StatusOr<LlamaWeights> LoadLlamaWeights(const Checkpoint& checkpoint) {
+  return LoadLlamaWeights(checkpoint.config(), RopeRuleOf(checkpoint.config()), checkpoint);
+}
+
+absl::StatusOr<LlamaWeights> LoadLlamaWeights(const ModelConfig& config, const RopeRule& rope,
+                                              const TensorSource& source) {
+  if (config.architecture != "LlamaForCausalLM") {
+    return absl::UnimplementedError(absl::StrCat("architecture ", config.architecture,
+                                                 " cannot be trained or evaluated here (LlamaForCausalLM can)"));
+  }
   LlamaWeights weights;
-  weights.config = checkpoint.config();
+  weights.config = config;
+  weights.rope = rope;
   weights.layers.resize(weights.config.num_layers);
   for (const Entry& entry : Entries(weights)) {
     std::string name = entry.name;
     // A tied table may be stored under either of its names.
-    if (entry.tensor == &weights.embed && weights.config.tie_word_embeddings && !checkpoint.Has(name))
+    if (entry.tensor == &weights.embed && weights.config.tie_word_embeddings && !source.Has(name))
       name = "lm_head.weight";
-    if (!entry.required && !checkpoint.Has(name)) continue;
-    RATION_ASSIGN_OR_RETURN(const at::Tensor stored, checkpoint.Tensor(name, entry.shape));
+    if (!entry.required && !source.Has(name)) continue;
+    RATION_ASSIGN_OR_RETURN(const at::Tensor stored, source.Tensor(name, entry.shape));
     *entry.tensor = stored.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   }
   return weights;
@@ -92,6 +120,7 @@ std::vector<std::pair<std::string, at::Tensor>> LlamaWeights::Named() const {
 LlamaWeights RandomLlamaWeights(const ModelConfig& config, uint64_t seed) {
   LlamaWeights weights;
   weights.config = config;
+  weights.rope = RopeRuleOf(config);
   weights.layers.resize(config.num_layers);
   at::Generator generator = at::detail::createCPUGenerator(seed);
   for (const Entry& entry : Entries(weights)) {

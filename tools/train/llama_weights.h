@@ -4,18 +4,20 @@
 #ifndef RATION_TOOLS_TRAIN_LLAMA_WEIGHTS_H_
 #define RATION_TOOLS_TRAIN_LLAMA_WEIGHTS_H_
 
+#include <ATen/ATen.h>
+
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <ATen/ATen.h>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/model/model_config.h"
 #include "engine/weights/checkpoint.h"
+#include "engine/weights/tensor_source.h"
+#include "tools/train/rope.h"
 
 namespace ration {
 
@@ -36,6 +38,7 @@ struct LlamaLayerWeights {
 
 struct LlamaWeights {
   ModelConfig config;
+  RopeRule rope;          // what config says of RoPE
   at::Tensor embed;       // [V, D]
   at::Tensor final_norm;  // [D]
   at::Tensor lm_head;     // [V, D], absent if tied
@@ -48,8 +51,15 @@ struct LlamaWeights {
   std::vector<std::pair<std::string, at::Tensor>> Named() const;
 };
 
-// Reads and widens all weights to float32. Fails as Checkpoint::Tensor does.
+// Reads and widens all weights to float32. Unimplemented names an architecture other than LlamaForCausalLM; else fails
+// as TensorSource::Tensor does.
+absl::StatusOr<LlamaWeights> LoadLlamaWeights(const ModelConfig& config, const RopeRule& rope,
+                                              const TensorSource& source);
+// The same of a checkpoint and its own configuration.
 absl::StatusOr<LlamaWeights> LoadLlamaWeights(const Checkpoint& checkpoint);
+
+// What `config` says of RoPE, in this folder's terms.
+RopeRule RopeRuleOf(const ModelConfig& config);
 
 // Random weights (normal, standard deviation 0.05; norms one) in the shapes of `config`, with routers where it has
 // "mixsga".

@@ -1,4 +1,4 @@
-// The ways to route whole sequences, as RouteFunctions for LlamaForward: expert choice in windows (prefill), the
+// The ways to route whole sequences, as RouteFunctions for the forward passes: expert choice in windows (prefill), the
 // streaming rule (decode), or routes told from outside. All call engine/router, as the server does. Layer: tools/train.
 // The functions keep copies of their arguments; thread-compatible.
 #ifndef RATION_TOOLS_TRAIN_ROUTE_FUNCTIONS_H_
@@ -10,7 +10,7 @@
 
 #include "engine/router/decode_router.h"
 #include "engine/router/expert_spec.h"
-#include "tools/train/llama_forward.h"
+#include "tools/train/routed_attention.h"
 
 namespace ration {
 

@@ -284,7 +284,7 @@ absl::Status Train() {
 
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage(
-      "Trains a mixSGA checkpoint from a Llama checkpoint.\n"
+      "Trains a mixSGA checkpoint from a Llama checkpoint (LlamaForCausalLM; OPT and Gemma-2 cannot be trained).\n"
       "  train --base=DIR --text=FILE --out=DIR --steps=4000 [--ratio=0:1:0]");
   absl::ParseCommandLine(argc, argv);
   const absl::Status status = ration::Train();

@@ -5,7 +5,7 @@
 #include <torch/torch.h>
 
 #include "gtest/gtest.h"
-#include "tools/train/llama_forward.h"
+#include "tools/train/decoder_math.h"
 
 namespace ration {
 namespace {

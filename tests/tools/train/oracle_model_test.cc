@@ -2,6 +2,8 @@
 // what must hold of any right implementation.
 #include "tools/train/oracle_model.h"
 
+#include <ATen/ATen.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -9,10 +11,7 @@
 #include <string>
 #include <vector>
 
-#include <ATen/ATen.h>
-
 #include "engine/router/routing.h"
-#include "engine/weights/checkpoint.h"
 #include "engine/weights/safetensors.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -22,10 +21,7 @@ namespace ration {
 namespace {
 
 std::unique_ptr<OracleModel> Load(const std::string& directory) {
-  const auto checkpoint = Checkpoint::Open(directory);
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
-  if (!checkpoint.ok()) return nullptr;
-  auto model = OracleModel::Create(**checkpoint);
+  auto model = OracleModel::Open(directory);
   EXPECT_TRUE(model.ok()) << model.status();
   return model.ok() ? *std::move(model) : nullptr;
 }

@@ -1,4 +1,4 @@
-#include "tools/train/llama_forward.h"
+#include "tools/train/routed_attention.h"
 
 #include <ATen/ATen.h>
 
@@ -27,26 +27,6 @@ TEST(GroupHeads, RegroupingEqualsRoutingThereInTheFirstPlace) {
   const auto all_to = [](int expert) { return at::one_hot(at::full({2, 5}, expert, at::kLong), 3).to(at::kFloat); };
   const at::Tensor regrouped = GroupHeads(GroupHeads(heads, all_to(1), spec), all_to(2), spec);
   EXPECT_LE((regrouped - GroupHeads(heads, all_to(2), spec)).abs().max().item<double>(), 1e-6);
-}
-
-TEST(PlainAttention, TheFirstTokenSeesItselfOnlyAndEqualKeysAreAveraged) {
-  const at::Tensor q = at::ones({1, 3, 2, 4}), k = at::zeros({1, 3, 1, 4});
-  const at::Tensor v = at::tensor({3.0f, 6.0f, 12.0f}).view({1, 3, 1, 1}).expand({1, 3, 1, 4});
-  const at::Tensor out = PlainAttention(q, k, v);
-  EXPECT_NEAR(out[0][0][1][0].item<double>(), 3, 1e-6);
-  EXPECT_NEAR(out[0][1][0][2].item<double>(), 4.5, 1e-6);
-  EXPECT_NEAR(out[0][2][1][3].item<double>(), 7, 1e-6);
-}
-
-TEST(RopeAngles, TurnOneRadianAPositionInTheFirstPair) {
-  ModelConfig config;
-  config.head_dim = 8;
-  config.rope_theta = 10000;
-  const at::Tensor angles = RopeAngles(config, 5);
-  ASSERT_EQ(angles.sizes(), (at::IntArrayRef{5, 4}));
-  EXPECT_FLOAT_EQ(angles[3][0].item<float>(), 3);
-  EXPECT_FLOAT_EQ(angles[3][1].item<float>(), 0.3f);
-  EXPECT_FLOAT_EQ(angles[0][2].item<float>(), 0);
 }
 
 }  // namespace
