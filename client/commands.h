@@ -25,6 +25,7 @@ int RunRationctl(absl::Span<const std::string> arguments, const Console& console
 int GenerateCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int TokenizeCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int DetokenizeCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
+int AbortCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int InfoCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 // Of the control API.
 int RatioCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);

@@ -106,6 +106,10 @@ std::string DetokenizedToJson(const std::string& text) {
   return Line(json);
 }
 
+std::string RequestIdsToJson(const std::vector<std::string>& request_ids) {
+  return Line(Json{{"request_ids", Array(request_ids)}});
+}
+
 std::string ToJson(const v1::GetModelInfoResponse& info) {
   Json json;
   json["name"] = info.name();

@@ -5,6 +5,7 @@
 #define RATION_CLIENT_JSON_OUTPUT_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "proto/generation.pb.h"
@@ -24,6 +25,9 @@ std::string ToJson(const v1::TokenizeResponse& response);
 
 // {"text"}
 std::string DetokenizedToJson(const std::string& text);
+
+// {"request_ids": []}
+std::string RequestIdsToJson(const std::vector<std::string>& request_ids);
 
 // Every field of the message; "experts": [{"group_size", "bytes_per_token", "ratio"}].
 std::string ToJson(const v1::GetModelInfoResponse& info);

@@ -64,7 +64,8 @@ struct EngineStats {
   std::array<std::array<int64_t, kMaxExperts>, kMaxExperts> regrouped_token_layers{};  // [from][to]
   int64_t regrouped_total() const;  // the sum of these
   int64_t preemptions = 0;
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0;      // put through the model, each once
+  int64_t recomputed_tokens = 0;  // put through it again after a preemption, prompt and generated
   int64_t generated_tokens = 0;
   int64_t steps = 0;
   std::array<std::array<int64_t, 10>, kMaxExperts> router_scores{};  // upper bounds 0.1 .. 1.0

@@ -80,8 +80,8 @@ void EngineCore::BuildBatch(const SchedulerOutput& plan) {
     step.tokens = sequence->NextTokens(scheduled.num_tokens);
     step.start_position = sequence->computed_tokens;
     step.phase = scheduled.prefill ? Phase::kPrefill : Phase::kDecode;
-    // Only the token that ends the prefill, and every generated one, is followed by a token to choose.
-    step.num_logits = sequence->computed_tokens + scheduled.num_tokens >= sequence->prefill_tokens ? 1 : 0;
+    // Only the last token there is, of the prompt or generated, is followed by a token to choose.
+    step.num_logits = sequence->ReachesEnd(scheduled.num_tokens) ? 1 : 0;
   }
 }
 
@@ -101,9 +101,11 @@ void EngineCore::BookForward(const SchedulerOutput& plan) {
   std::array<std::array<int64_t, kMaxExperts>, 2> routed{};  // [phase][expert]
   for (const ScheduledSequence& scheduled : plan.sequences) {
     Sequence* const sequence = SequenceOf(scheduled.sequence);
+    if (scheduled.prefill) {
+      (sequence->recomputing() ? stats_.recomputed_tokens : stats_.prompt_tokens) += scheduled.num_tokens;
+    }
     sequence->AdvanceComputed(scheduled.num_tokens, routed[scheduled.prefill ? 0 : 1]);
     cache_.FreeExpired(*sequence->kv, sequence->computed_tokens);
-    if (scheduled.prefill) stats_.prompt_tokens += scheduled.num_tokens;
   }
   for (int e = 0; e < spec_.num_experts(); ++e) {
     for (int phase = 0; phase < 2; ++phase) stats_.routed_token_layers[e][phase] += routed[phase][e];

@@ -41,19 +41,20 @@ void Sequence::SetRouter(std::shared_ptr<const DecodeRouter> router, int64_t rat
 }
 
 void Sequence::PrepareRecompute() {
-  prefill_tokens = static_cast<int64_t>(tokens_.size());
+  recompute_tokens = std::max(recompute_tokens, computed_tokens);
+  prefill_tokens = std::max(prefill_tokens, recompute_tokens);
   regrouped_before_ += kv->regrouped_token_layers();
-  prompt_routed_.fill(0);
-  generated_routed_.fill(0);
+  booked_.fill(0);
   router_ = nullptr;
 }
 
 void Sequence::AdvanceComputed(int64_t count, std::array<int64_t, kMaxExperts>& routed) {
   std::array<int64_t, kMaxExperts>& of_phase = in_prefill() ? prompt_routed_ : generated_routed_;
   for (int e = 0; e < kMaxExperts; ++e) {
-    const int64_t more = kv->appended_token_layers(e) - prompt_routed_[e] - generated_routed_[e];
-    of_phase[e] += more;
+    const int64_t more = kv->appended_token_layers(e) - booked_[e];
+    booked_[e] += more;
     routed[e] += more;
+    if (!recomputing()) of_phase[e] += more;
   }
   if (ratio_epochs_.empty() || ratio_epochs_.back() != ratio_epoch_) {
     if (ratio_epochs_.size() == kMaxRatioEpochs) ratio_epochs_.erase(ratio_epochs_.begin());

@@ -61,13 +61,15 @@ class Sequence : public SchedulableSequence {
   SequenceRouting& routing() { return *routing_; }
   const SequenceRouting& routing() const { return *routing_; }
   const DecodeRouter* router() const { return router_.get(); }
+  // Whether the model's next `count` tokens are all there are, so that the one after them is to be chosen.
+  bool ReachesEnd(int64_t count) const { return computed_tokens + count == static_cast<int64_t>(tokens_.size()); }
   // Routes the tokens to come by `router`, whose ratio has this epoch. keep_debts as Rebase. REQUIRES: running.
   void SetRouter(std::shared_ptr<const DecodeRouter> router, int64_t ratio_epoch, bool keep_debts);
-  // Its pages are to be taken: what was generated so far becomes part of what has to be computed again.
+  // Its pages are to be taken: what was put through the model so far has to be computed again.
   void PrepareRecompute();
 
   // Books a step of the model: `count` tokens were put through it and cached. Adds the tokens routed, per expert and
-  // summed over layers, to `routed`.
+  // summed over layers, to `routed`. What the request is told counts a token once, where it was routed first.
   void AdvanceComputed(int64_t count, std::array<int64_t, kMaxExperts>& routed);
   // Chooses the next token from its logits and adds it, and the text that became certain, to `delta`. Returns how the
   // sequence ends if it ends with this token.
@@ -127,8 +129,9 @@ class Sequence : public SchedulableSequence {
   int64_t ratio_epoch_ = 0;  // of router_
   int64_t num_layers_ = 0;
 
-  std::array<int64_t, kMaxExperts> prompt_routed_{};     // summed over layers
-  std::array<int64_t, kMaxExperts> generated_routed_{};  // summed over layers
+  std::array<int64_t, kMaxExperts> prompt_routed_{};     // summed over layers, without what was computed again
+  std::array<int64_t, kMaxExperts> generated_routed_{};  // summed over layers, without what was computed again
+  std::array<int64_t, kMaxExperts> booked_{};            // appended to the pages held now, as of the last AdvanceComputed
   std::vector<int64_t> ratio_epochs_;                    // that routed its tokens; the last kMaxRatioEpochs
   int64_t regrouped_before_ = 0;                         // summed over layers, in pages since taken
   int64_t peak_pages_ = 0;

@@ -16,15 +16,12 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/cpu_level.h"
 #include "kernels/dtype.h"
 
 namespace ration::kernels {
 
 inline constexpr int64_t kPanelColumns = 32;
-
-// Instruction sets, each a superset of those before it on the machines that have it. Results differ between levels by
-// rounding.
-enum class GemmLevel : uint8_t { kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
 // Element types of a weight as a checkpoint stores it.
 enum class SourceType : uint8_t { kF32, kF16, kBF16 };
@@ -61,10 +58,9 @@ void Gemm(const GemmParams& params);
 namespace cpu {
 class ThreadPool;
 
-// The best level this processor and kernel can run.
-GemmLevel BestGemmLevel();
-bool GemmLevelSupported(GemmLevel level);
-const char* Name(GemmLevel level);
+// The best level that this processor has and matrix products were compiled for.
+CpuLevel BestGemmLevel();
+bool GemmLevelSupported(CpuLevel level);
 
 // Writes one panel: columns [panel * kPanelColumns, ...) of the stacked outputs. `row(column)` sources are given as
 // pointers to `in` contiguous elements each of `type`, nullptr for columns past the end.
@@ -75,7 +71,7 @@ struct PanelSource {
 void PackPanel(const PanelSource& source, int64_t in, DType dtype, uint8_t* panel);
 
 // Thread-compatible: one call at a time a pool. Small products run on the calling thread alone.
-void Gemm(const GemmParams& params, GemmLevel level, ThreadPool& pool);
+void Gemm(const GemmParams& params, CpuLevel level, ThreadPool& pool);
 }  // namespace cpu
 
 }  // namespace ration::kernels

@@ -139,7 +139,8 @@ void AddRequestFamilies(const EngineStats& stats, Families* out) {
   out->Add("ration_admission_rejections_total", "Requests that were refused.", MetricType::Counter);
   for (size_t i = 0; i < stats.rejections.size(); ++i) out->Sample(stats.rejections[i], {{"reason", kRejectReasons[i]}});
   out->Counter("ration_preemptions_total", "Sequences whose pages were dropped to be recomputed.", stats.preemptions);
-  out->Counter("ration_prompt_tokens_total", "Prompt tokens processed.", stats.prompt_tokens);
+  out->Counter("ration_prompt_tokens_total", "Prompt tokens processed, each once.", stats.prompt_tokens);
+  out->Counter("ration_recomputed_tokens_total", "Tokens computed again after a preemption.", stats.recomputed_tokens);
   out->Counter("ration_generated_tokens_total", "Tokens generated.", stats.generated_tokens);
   out->Counter("ration_steps_total", "Engine steps run.", stats.steps);
 }

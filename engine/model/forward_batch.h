@@ -30,7 +30,7 @@ struct SequenceStep {
   // kPrefill: prompt tokens; start_position is a multiple of the routing window and the tokens are whole windows, except that
   // the last may end the prompt. kDecode: one generated token.
   Phase phase = Phase::kPrefill;
-  // Logits wanted: 0 none (prompt goes on), 1 the last token's, tokens.size() every token's.
+  // Logits wanted: 0 none (tokens already known follow), 1 the last token's, tokens.size() every token's.
   int64_t num_logits = 0;
   // Optional, for tests: receives each layer's routes, [num_layers][tokens so far], appended to.
   std::vector<std::vector<uint8_t>>* route_log = nullptr;

@@ -85,8 +85,8 @@ absl::StatusOr<std::vector<float>> StackBiases(const std::vector<at::Tensor>& bi
 
 class PackedLinear : public Linear {
  public:
-  PackedLinear(WeightMemory memory, kernels::PackedWeights weights, std::vector<float> bias, kernels::GemmLevel level,
-               kernels::cpu::ThreadPool* pool)
+  PackedLinear(WeightMemory memory, kernels::PackedWeights weights, std::vector<float> bias,
+               kernels::cpu::CpuLevel level, kernels::cpu::ThreadPool* pool)
       : memory_(std::move(memory)), weights_(weights), bias_(std::move(bias)), level_(level), pool_(pool) {}
 
   int64_t in_features() const override { return weights_.in; }
@@ -108,7 +108,7 @@ class PackedLinear : public Linear {
   const WeightMemory memory_;
   const kernels::PackedWeights weights_;  // in memory_
   const std::vector<float> bias_;         // [out] or empty
-  const kernels::GemmLevel level_;
+  const kernels::cpu::CpuLevel level_;
   kernels::cpu::ThreadPool* const pool_;
 };
 
@@ -117,7 +117,7 @@ class PackedLinear : public Linear {
 absl::StatusOr<std::unique_ptr<Linear>> Linear::Create(const Options& options) {
   RATION_CHECK(options.pool != nullptr);
   if (options.weights.empty()) return absl::InvalidArgumentError("a linear layer needs at least one weight");
-  const kernels::GemmLevel level = options.level.value_or(kernels::cpu::BestGemmLevel());
+  const kernels::cpu::CpuLevel level = options.level.value_or(kernels::cpu::BestGemmLevel());
   if (!kernels::cpu::GemmLevelSupported(level)) {
     return absl::InvalidArgumentError(absl::StrCat("this machine cannot run the ", kernels::cpu::Name(level),
                                                    " kernels, at best the ",

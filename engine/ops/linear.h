@@ -14,6 +14,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "absl/status/statusor.h"
+#include "kernels/cpu/cpu_level.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/dtype.h"
 #include "kernels/gemm.h"
@@ -32,7 +33,7 @@ class Linear {
     kernels::DType compute = kernels::DType::kF32;
     kernels::cpu::ThreadPool* pool = nullptr;  // must outlive the Linear
     // The instruction set to use; by default the best this machine has. InvalidArgument if it does not have it.
-    std::optional<kernels::GemmLevel> level;
+    std::optional<kernels::cpu::CpuLevel> level;
   };
   static absl::StatusOr<std::unique_ptr<Linear>> Create(const Options& options);
   virtual ~Linear() = default;

@@ -100,7 +100,9 @@ const SchedulerOutput& Scheduler::Plan() {
   for (SchedulableSequence* sequence : running_) {
     if (left == 0) break;
     if (sequence->paused || !sequence->in_prefill()) continue;
-    const int64_t remaining = sequence->prefill_tokens - sequence->computed_tokens;
+    // What was computed before ends at a window or where the prefill does, so a step that stops there is like any other.
+    const int64_t end = sequence->recomputing() ? sequence->recompute_tokens : sequence->prefill_tokens;
+    const int64_t remaining = end - sequence->computed_tokens;
     const int64_t tokens = remaining <= left ? remaining : left / options_.routing_window * options_.routing_window;
     if (tokens == 0) continue;  // no whole window left for this one, but a short prompt behind it may still fit
     output_.sequences.push_back({sequence, tokens, /*prefill=*/true});

@@ -17,8 +17,9 @@ namespace ration {
 struct SchedulableSequence {
   enum class Place { kNone, kWaiting, kRunning };
 
-  int64_t prefill_tokens = 0;    // >= 1; to put through the model before the next token is chosen: the prompt, and after a
-                                 // preemption what was generated too
+  int64_t prefill_tokens = 0;    // >= 1; to put through the model in windows: the prompt, and after a preemption all that had been
+                                 // put through it before
+  int64_t recompute_tokens = 0;  // of those, the first so many were computed before a preemption; no step goes on beyond them
   int64_t reserved_pages = 0;    // reserved at admission
   int64_t computed_tokens = 0;   // tokens put through the model so far; below prefill_tokens: still in prefill
   int32_t priority = 0;          // higher is more important
@@ -31,6 +32,7 @@ struct SchedulableSequence {
   std::unique_ptr<SequenceKv> kv;  // exactly while running; written by the scheduler
 
   bool in_prefill() const { return computed_tokens < prefill_tokens; }
+  bool recomputing() const { return computed_tokens < recompute_tokens; }
 };
 
 // A sequence's share of one step: its next `num_tokens` tokens, all of them prefill tokens or one generated token.

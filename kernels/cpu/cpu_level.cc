@@ -3,8 +3,26 @@
 
 #include <atomic>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace ration::kernels::cpu {
 namespace {
+
+#if defined(__x86_64__)
+// Linux hands out the 8 KiB of tile state only to processes that ask for it.
+bool HasAmx() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+  if ((edx & kAmxBf16) == 0 || (edx & kAmxTile) == 0) return false;
+  constexpr long kArchReqXcompPerm = 0x1023, kXfeatureTileData = 18;
+  return syscall(SYS_arch_prctl, kArchReqXcompPerm, kXfeatureTileData) == 0;
+}
+#endif
 
 CpuLevel Detect() {
 #if defined(__x86_64__)
@@ -14,7 +32,8 @@ CpuLevel Detect() {
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) {
     return CpuLevel::kAvx2;
   }
-  return __builtin_cpu_supports("avx512bf16") ? CpuLevel::kAvx512BF16 : CpuLevel::kAvx512;
+  if (!__builtin_cpu_supports("avx512bf16")) return CpuLevel::kAvx512;
+  return HasAmx() ? CpuLevel::kAmx : CpuLevel::kAvx512BF16;
 #else
   return CpuLevel::kPortable;
 #endif
@@ -33,6 +52,7 @@ const char* Name(CpuLevel level) {
     case CpuLevel::kAvx2: return "avx2";
     case CpuLevel::kAvx512: return "avx512";
     case CpuLevel::kAvx512BF16: return "avx512_bf16";
+    case CpuLevel::kAmx: return "amx";
   }
   return "unknown";
 }

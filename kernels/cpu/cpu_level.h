@@ -1,4 +1,5 @@
-// Which of our code paths the kernels run: chosen once from what the processor has, or forced by a test.
+// The instruction sets that kernels are written for, and which of them is used: chosen once from what the processor has, or forced by
+// a test. Results differ between levels by rounding.
 // Layer: kernels/cpu. Thread-safe; SetCpuLevelForTesting must not be called while kernels run.
 #ifndef RATION_KERNELS_CPU_CPU_LEVEL_H_
 #define RATION_KERNELS_CPU_CPU_LEVEL_H_
@@ -11,8 +12,9 @@ enum class CpuLevel {
   kAvx2,        // AVX2 and FMA
   kAvx512,      // AVX-512 F, BW, DQ, VL
   kAvx512BF16,  // and the bfloat16 dot product
+  kAmx,         // and tiles of bfloat16, for matrix products; the operating system must have granted their state
 };
-inline constexpr int kNumCpuLevels = 4;
+inline constexpr int kNumCpuLevels = 5;
 
 const char* Name(CpuLevel level);
 

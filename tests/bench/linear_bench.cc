@@ -143,11 +143,11 @@ void RunShape(const Shape& shape, const std::vector<int64_t>& row_counts, Machin
     options.weights = {weight};
     options.compute = shape.dtype;
     options.pool = pool;
-    if (level == "portable") options.level = kernels::GemmLevel::kPortable;
-    if (level == "avx2") options.level = kernels::GemmLevel::kAvx2;
-    if (level == "avx512") options.level = kernels::GemmLevel::kAvx512;
-    if (level == "bf16") options.level = kernels::GemmLevel::kAvx512Bf16;
-    if (level == "amx") options.level = kernels::GemmLevel::kAmx;
+    if (level == "portable") options.level = kernels::cpu::CpuLevel::kPortable;
+    if (level == "avx2") options.level = kernels::cpu::CpuLevel::kAvx2;
+    if (level == "avx512") options.level = kernels::cpu::CpuLevel::kAvx512;
+    if (level == "bf16") options.level = kernels::cpu::CpuLevel::kAvx512BF16;
+    if (level == "amx") options.level = kernels::cpu::CpuLevel::kAmx;
     auto linear = Linear::Create(options);
     if (!linear.ok()) {
       std::fprintf(stderr, "%s\n", linear.status().ToString().c_str());

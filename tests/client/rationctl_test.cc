@@ -150,6 +150,8 @@ TEST_F(RationctlTest, WrongUsageIsExplainedAndNothingIsSent) {
       {{"generate", "a", "--nosuch"}, "unknown flag --nosuch"},
       {{"generate", "a", "--top_logprobs=3"}, "--top_logprobs: needs --json"},
       {{"generate", "a", "--greedy", "--temperature=1"}, "--greedy is --temperature=0"},
+      {{"abort"}, "no request id given"},
+      {{"abort", "a", ""}, "a request id cannot be empty"},
       {{"tokenize"}, "no text given"},
       {{"detokenize", "1,x"}, "not \"x\""},
       {{"info", "extra"}, "takes no arguments"},
@@ -161,6 +163,7 @@ TEST_F(RationctlTest, WrongUsageIsExplainedAndNothingIsSent) {
     EXPECT_EQ(out_.str(), "");
   }
   EXPECT_EQ(service_.generate_request.ByteSizeLong(), 0u);
+  EXPECT_EQ(service_.abort_request.ByteSizeLong(), 0u);
   EXPECT_EQ(RunAsGiven({}), kExitUsage);
   EXPECT_EQ(RunAsGiven({"genrate"}), kExitUsage);
   EXPECT_THAT(err_.str(), HasSubstr("no command \"genrate\""));
@@ -168,7 +171,7 @@ TEST_F(RationctlTest, WrongUsageIsExplainedAndNothingIsSent) {
 
 TEST_F(RationctlTest, HelpIsThereForEveryCommand) {
   EXPECT_EQ(RunAsGiven({"--help"}), kExitOk);
-  for (const char* command : {"generate", "tokenize", "detokenize", "info"}) {
+  for (const char* command : {"generate", "abort", "tokenize", "detokenize", "info"}) {
     EXPECT_EQ(RunAsGiven({"--help"}), kExitOk);
     EXPECT_THAT(out_.str(), HasSubstr(command));
     EXPECT_EQ(RunAsGiven({"help", command}), kExitOk);
@@ -202,9 +205,9 @@ TEST_F(RationctlTest, ErrorsOfTheServerAreShownWithCodeMessageAndRetry) {
             "{\"error\":{\"code\":\"RESOURCE_EXHAUSTED\",\"message\":\"the queue is full: 4 of 4\","
             "\"retry_after_seconds\":2.0}}\n");
 
-  for (const char* command : {"tokenize", "info"}) {
+  for (const char* command : {"abort", "tokenize", "info"}) {
     std::vector<std::string> arguments = {command};
-    if (arguments[0] == "tokenize") arguments.push_back("x");
+    if (arguments[0] != "info") arguments.push_back("x");
     EXPECT_EQ(Run(arguments), kExitRpcError);
     EXPECT_THAT(err_.str(), HasSubstr("the queue is full"));
   }
@@ -322,6 +325,16 @@ TEST_F(RationctlTest, DetokenizeTakesCommasSpacesAndStandardInput) {
   ASSERT_EQ(Run({"detokenize", "--noskip_special_tokens"}), kExitOk);
   EXPECT_EQ(out_.str(), "hi\n");
   EXPECT_FALSE(service_.detokenize_request.skip_special_tokens());
+}
+
+TEST_F(RationctlTest, AbortSendsEveryIdInOneCall) {
+  ASSERT_EQ(Run({"abort", "chat-1", "chat 2"}), kExitOk);
+  EXPECT_THAT(service_.abort_request.request_ids(), ElementsAre("chat-1", "chat 2"));
+  EXPECT_EQ(out_.str(), "");
+  EXPECT_EQ(err_.str(), "");
+  ASSERT_EQ(Run({"abort", "--json", "--", "--odd"}), kExitOk);
+  EXPECT_THAT(service_.abort_request.request_ids(), ElementsAre("--odd"));
+  EXPECT_EQ(out_.str(), "{\"request_ids\":[\"--odd\"]}\n");
 }
 
 TEST_F(RationctlTest, InfoShowsModelExpertsAndBudget) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -167,6 +168,41 @@ TEST(PreemptPolicy, WhatIsGeneratedIsWhatWouldBeAlone) {
       EXPECT_EQ(got.stop_string, expected[i].stop_string) << i;
     }
     EXPECT_EQ(engine.stats().kv_used_bytes, 0);
+  }
+}
+
+// What was computed again used to count as prompt, also what had been generated.
+TEST(PreemptPolicy, EveryTokenIsCountedOnceAndWhatIsComputedAgainApart) {
+  for (const char* ratio : {"1:0:0", "3:1:6"}) {
+    SCOPED_TRACE(ratio);
+    // Room for the longest of them alone and little more, and prompts of several steps, some of which are preempted half computed.
+    GovernedEngine engine(std::string(ratio) == "1:0:0" ? 130 : 80, ratio, [](HarnessOptions& options) {
+      options.engine.budget_policy = BudgetPolicy::kPreempt;
+      options.engine.max_batched_tokens = options.model.routing_window + options.engine.max_running_requests;
+    });
+    std::vector<RecordingSink*> sinks;
+    int64_t prompts = 0, generated = 0;
+    for (int i = 0; i < 12; ++i) {
+      const int64_t prompt = 5 + 11 * (i % 4), output = 50 + 10 * (i % 5);
+      sinks.push_back(&engine->Submit(engine->Request(absl::StrCat("r", i), prompt, output)));
+      prompts += prompt;
+      generated += output;
+    }
+    engine.RunUntilIdle();
+    const auto step_tokens = static_cast<int64_t>(engine.stats().step_tokens.sum);
+    EXPECT_GT(engine.stats().preemptions, 3);
+    EXPECT_EQ(engine.stats().prompt_tokens, prompts);
+    EXPECT_EQ(engine.stats().generated_tokens, generated);
+    EXPECT_GT(engine.stats().recomputed_tokens, engine.stats().preemptions);
+    // The last token of each request is never put through the model.
+    const int64_t once = prompts + generated - static_cast<int64_t>(sinks.size());
+    EXPECT_EQ(engine.stats().recomputed_tokens, step_tokens - once);
+    for (size_t i = 0; i < sinks.size(); ++i) {
+      const FinishInfo finish = sinks[i]->finish().value();
+      const auto sum = [](const std::vector<double>& tokens) { return std::accumulate(tokens.begin(), tokens.end(), 0.0); };
+      EXPECT_NEAR(sum(finish.kv.prompt_tokens_per_expert), finish.prompt_tokens, 1e-6) << i;
+      EXPECT_NEAR(sum(finish.kv.generated_tokens_per_expert), finish.generated_tokens - 1, 1e-6) << i;
+    }
   }
 }
 

@@ -54,7 +54,8 @@ TEST(EngineFamilies, AreAllThereFromTheFirstScrape) {
         "ration_kv_usage_ratio", "ration_kv_fraction", "ration_kv_tokens", "ration_routed_tokens_total", "ration_expert_ratio",
         "ration_policy_epoch", "ration_router_score", "ration_requests_running", "ration_requests_waiting",
         "ration_waiting_tokens", "ration_requests_total", "ration_admission_rejections_total", "ration_preemptions_total",
-        "ration_prompt_tokens_total", "ration_generated_tokens_total", "ration_time_to_first_token_seconds",
+        "ration_prompt_tokens_total", "ration_recomputed_tokens_total", "ration_generated_tokens_total",
+        "ration_time_to_first_token_seconds",
         "ration_inter_token_latency_seconds", "ration_time_per_output_token_seconds", "ration_request_seconds",
         "ration_queue_seconds", "ration_step_seconds", "ration_step_tokens"}) {
     EXPECT_THAT(text, HasSubstr(std::string("# TYPE ") + family + " "));

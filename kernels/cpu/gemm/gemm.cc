@@ -214,7 +214,7 @@ void GemmWith(const GemmParams& params, const MicroKernels& kernels, ThreadPool&
   }
 }
 
-void Gemm(const GemmParams& params, GemmLevel level, ThreadPool& pool) {
+void Gemm(const GemmParams& params, CpuLevel level, ThreadPool& pool) {
   GemmWith(params, *KernelsOf(level, params.weights.dtype), pool);
 }
 

@@ -3,14 +3,15 @@
 #ifndef RATION_KERNELS_CPU_GEMM_LEVELS_H_
 #define RATION_KERNELS_CPU_GEMM_LEVELS_H_
 
+#include "kernels/cpu/cpu_level.h"
 #include "kernels/cpu/gemm/micro_kernel.h"
 #include "kernels/dtype.h"
 #include "kernels/gemm.h"
 
 namespace ration::kernels::cpu {
 
-// Never null for a level that GemmLevelSupported().
-const MicroKernels* KernelsOf(GemmLevel level, DType dtype);
+// Null if they were not compiled; never for a level that GemmLevelSupported().
+const MicroKernels* KernelsOf(CpuLevel level, DType dtype);
 
 }  // namespace ration::kernels::cpu
 

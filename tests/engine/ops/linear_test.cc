@@ -16,13 +16,13 @@ namespace ration {
 namespace {
 
 using kernels::DType;
-using kernels::GemmLevel;
+using kernels::cpu::CpuLevel;
 using kernels::cpu::ThreadPool;
 
-std::vector<GemmLevel> SupportedLevels() {
-  std::vector<GemmLevel> levels;
-  for (GemmLevel level :
-       {GemmLevel::kPortable, GemmLevel::kAvx2, GemmLevel::kAvx512, GemmLevel::kAvx512Bf16, GemmLevel::kAmx}) {
+std::vector<CpuLevel> SupportedLevels() {
+  std::vector<CpuLevel> levels;
+  for (CpuLevel level :
+       {CpuLevel::kPortable, CpuLevel::kAvx2, CpuLevel::kAvx512, CpuLevel::kAvx512BF16, CpuLevel::kAmx}) {
     if (kernels::cpu::GemmLevelSupported(level)) levels.push_back(level);
   }
   return levels;
@@ -58,7 +58,7 @@ void ExpectClose(const at::Tensor& y, const at::Tensor& x, const at::Tensor& wei
 }
 
 struct Case {
-  GemmLevel level;
+  CpuLevel level;
   DType compute;
 };
 
@@ -130,7 +130,7 @@ TEST_P(LinearTest, TransposedAndUnalignedWeightsAreReadAsTheirValues) {
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  for (GemmLevel level : SupportedLevels()) {
+  for (CpuLevel level : SupportedLevels()) {
     cases.push_back({level, DType::kF32});
     cases.push_back({level, DType::kBF16});
   }
@@ -164,10 +164,10 @@ TEST(LinearCreateTest, RefusesBadTensorsByName) {
 }
 
 TEST(LinearCreateTest, RefusesALevelThisMachineDoesNotHave) {
-  if (kernels::cpu::GemmLevelSupported(GemmLevel::kAmx)) GTEST_SKIP() << "this machine has every level";
+  if (kernels::cpu::GemmLevelSupported(CpuLevel::kAmx)) GTEST_SKIP() << "this machine has every level";
   ThreadPool pool(1);
   Linear::Options options = MakeOptions({at::zeros({4, 8})}, {}, DType::kBF16, &pool);
-  options.level = GemmLevel::kAmx;
+  options.level = CpuLevel::kAmx;
   EXPECT_EQ(Linear::Create(options).status().code(), absl::StatusCode::kInvalidArgument);
 }
 

@@ -207,6 +207,17 @@ TEST_F(SchedulerTest, APreemptedSequenceGoesBackToItsPlaceAndStartsAnew) {
   EXPECT_EQ(a->place, Place::kRunning);
 }
 
+TEST_F(SchedulerTest, AStepEndsWhereRecomputingDoes) {
+  Start();
+  SchedulableSequence* a = Add(11);
+  a->recompute_tokens = 8;
+  EXPECT_EQ(Step().sequences.back().num_tokens, 8);
+  EXPECT_EQ(a->computed_tokens, 8);
+  const SchedulerOutput& plan = Step();
+  EXPECT_EQ(plan.sequences.back().num_tokens, 3);
+  EXPECT_TRUE(plan.sequences.back().prefill);
+}
+
 TEST_F(SchedulerTest, WhatTheCallerDoesNotLetInWaits) {
   Start();
   SchedulableSequence* a = Add(5);

@@ -98,14 +98,14 @@ Problem Magnitudes(const Problem& problem) {
 struct Setting {
   std::string name;
   DType dtype;
-  GemmLevel level = GemmLevel::kPortable;
+  cpu::CpuLevel level = cpu::CpuLevel::kPortable;
   const cpu::MicroKernels* kernels = nullptr;  // if given, instead of the level's
 };
 
 std::vector<Setting> Settings() {
   std::vector<Setting> settings;
-  for (GemmLevel level :
-       {GemmLevel::kPortable, GemmLevel::kAvx2, GemmLevel::kAvx512, GemmLevel::kAvx512Bf16, GemmLevel::kAmx}) {
+  for (int i = 0; i < cpu::kNumCpuLevels; ++i) {
+    const auto level = static_cast<cpu::CpuLevel>(i);
     if (!cpu::GemmLevelSupported(level)) continue;
     settings.push_back({cpu::Name(level), DType::kF32, level});
     settings.push_back({cpu::Name(level), DType::kBF16, level});
@@ -221,7 +221,7 @@ INSTANTIATE_TEST_SUITE_P(Levels, GemmTest, testing::ValuesIn(Settings()), Settin
 
 TEST(GemmLevelTest, TheBestLevelIsSupportedAndPortableAlwaysIs) {
   EXPECT_TRUE(cpu::GemmLevelSupported(cpu::BestGemmLevel()));
-  EXPECT_TRUE(cpu::GemmLevelSupported(GemmLevel::kPortable));
+  EXPECT_TRUE(cpu::GemmLevelSupported(cpu::CpuLevel::kPortable));
 }
 
 TEST(PackPanelTest, PutsEveryElementInItsPlaceAndZerosElsewhere) {
