@@ -24,8 +24,9 @@ std::optional<Value> LoopAttribute(const Loop& loop, absl::string_view name) {
   if (name == "first") return Value(index == 0);
   if (name == "last") return Value(index + 1 == length);
   if (name == "length") return Value(length);
-  if (name == "depth") return Value(static_cast<int64_t>(loop.depth));
-  if (name == "depth0") return Value(static_cast<int64_t>(loop.depth) - 1);
+  // Of recursive loops, which there are none of.
+  if (name == "depth") return Value(int64_t{1});
+  if (name == "depth0") return Value(int64_t{0});
   if (name == "previtem") {
     return index == 0 ? Value::UndefinedBecause("there is no previous item") : loop.items->items[loop.index - 1];
   }

@@ -1,7 +1,6 @@
 // The part of evaluator.h that evaluates expressions.
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/quote.h"
 #include "engine/base/status_macros.h"
@@ -249,8 +248,6 @@ absl::StatusOr<Value> Evaluator::CallMacro(const Macro& macro, const Arguments& 
       inner.Set(parameter.name, Value::UndefinedBecause(absl::StrCat("argument ", Quoted(parameter.name), " was not given")));
     }
   }
-  const int loops = std::exchange(loops_, 0);
-  const absl::Cleanup restore = [this, loops] { loops_ = loops; };
   return Capture(macro.body, inner, at);
 }
 

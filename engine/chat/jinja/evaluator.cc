@@ -130,17 +130,10 @@ absl::StatusOr<Value> Evaluator::FilteredElements(const Statement& statement, Sc
 absl::StatusOr<Evaluator::Flow> Evaluator::ExecuteFor(const Statement& statement, Scope& scope, Output& output) {
   RATION_ASSIGN_OR_RETURN(const Value elements, FilteredElements(statement, scope));
   const std::vector<Value>& items = elements.as_list()->items;
-  if (items.empty()) {
-    Scope inner(&scope);
-    return Execute(statement.otherwise, inner, output);
-  }
   const auto loop = std::make_shared<Loop>();
   loop->items = elements.as_list();
-  loop->depth = ++loops_;
-  const absl::Cleanup leave = [this, &loop] {
-    --loops_;
-    loop->changed.clear();  // it may hold the loop itself
-  };
+  const absl::Cleanup leave = [&loop] { loop->changed.clear(); };  // it may hold the loop itself
+  bool completed = false;
   for (size_t i = 0; i < items.size(); ++i) {
     loop->index = i;
     Scope inner(&scope);
@@ -148,8 +141,11 @@ absl::StatusOr<Evaluator::Flow> Evaluator::ExecuteFor(const Statement& statement
     RATION_RETURN_IF_ERROR(Assign(statement, items[i], inner));
     RATION_ASSIGN_OR_RETURN(const Flow flow, Execute(statement.body, inner, output));
     if (flow == Flow::kBreak) break;
+    completed = completed || flow == Flow::kNext;
   }
-  return Flow::kNext;
+  if (completed) return Flow::kNext;
+  Scope inner(&scope);  // as in Jinja, which takes the else part unless the body came to its end once
+  return Execute(statement.otherwise, inner, output);
 }
 
 absl::Status Evaluator::Assign(const Statement& statement, const Value& value, Scope& scope) {

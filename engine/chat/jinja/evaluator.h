@@ -85,7 +85,6 @@ class Evaluator {
   Scope root_;
   const Value* filtered_ = nullptr;  // the content that a set block's filters work on
   int depth_ = 0;
-  int loops_ = 0;  // for statements being run
 };
 
 }  // namespace ration::jinja

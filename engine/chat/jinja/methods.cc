@@ -87,7 +87,6 @@ absl::StatusOr<Value> Split(const Value& receiver, const Arguments& arguments, R
       RATION_RETURN_IF_ERROR(count_piece(rest.substr(begin, end - begin)));
       rest = from_right ? StripRight(rest.substr(0, begin)) : StripLeft(rest.substr(end));
     }
-    rest = from_right ? StripLeft(rest) : StripRight(rest);
     if (!rest.empty()) RATION_RETURN_IF_ERROR(count_piece(rest));
   } else {
     while (left-- > 0) {

@@ -27,7 +27,6 @@ struct Namespace {
 struct Loop {
   std::shared_ptr<const List> items;
   size_t index = 0;            // from 0
-  int depth = 1;               // for statements around it, itself included
   std::vector<Value> changed;  // the arguments of the last loop.changed()
   bool changed_called = false;
 };
