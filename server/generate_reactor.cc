@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/base/status_macros.h"
+#include "server/chat_conversion.h"
 #include "server/request_conversion.h"
 #include "server/response_conversion.h"
 #include "server/status_util.h"
@@ -29,7 +30,7 @@ absl::Status GenerateCall::Submit(const grpc::ByteBuffer& bytes) {
   v1::GenerateRequest request;
   RATION_RETURN_IF_ERROR(ParseMessage(bytes, &request));
   RATION_RETURN_IF_ERROR(CheckLimits(request, context_->request_limits));
-  const auto text_bytes = static_cast<int64_t>(request.text().size());
+  const auto text_bytes = static_cast<int64_t>(request.text().size()) + MessagesBytes(request.messages());
   RATION_RETURN_IF_ERROR(context_->runner->AdmitPrompt(ticket.get(), text_bytes, request.token_ids().ids_size()));
   const absl::Time deadline = EngineDeadline(*call_, *context_->clock);
   RATION_ASSIGN_OR_RETURN(

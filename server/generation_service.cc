@@ -3,17 +3,27 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/tokenizer/tokenizer.h"
+#include "server/chat_conversion.h"
 #include "server/generate_reactor.h"
 #include "server/request_conversion.h"
 #include "server/status_util.h"
 #include "server/wire_format.h"
 
 namespace ration {
+namespace {
+
+void AddTokens(const std::vector<int32_t>& ids, const Tokenizer& tokenizer, v1::TokenizeResponse* response) {
+  response->mutable_ids()->Add(ids.begin(), ids.end());
+  for (int32_t id : ids) response->add_tokens(std::string(tokenizer.IdToToken(id)));
+}
+
+}  // namespace
 
 template <typename Request, typename Response>
 grpc::ServerUnaryReactor* GenerationService::AnswerNow(grpc::CallbackServerContext* call, const grpc::ByteBuffer& request_bytes,
@@ -66,13 +76,23 @@ absl::Status GenerationService::DoAbort(const v1::AbortRequest& request, v1::Abo
 }
 
 absl::Status GenerationService::DoTokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
+  if (request.has_messages()) return DoTokenizeMessages(request, response);
   RATION_RETURN_IF_ERROR(CheckTextLength("text", request.text(), context_->request_limits));
   RATION_RETURN_IF_ERROR(RequireTokenizer("text", context_->model));
   const Tokenizer& tokenizer = *context_->model.tokenizer;
   const bool add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
   RATION_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer.Encode(request.text(), add_special_tokens));
-  response->mutable_ids()->Add(ids.begin(), ids.end());
-  for (int32_t id : ids) response->add_tokens(std::string(tokenizer.IdToToken(id)));
+  AddTokens(ids, tokenizer, response);
+  return absl::OkStatus();
+}
+
+absl::Status GenerationService::DoTokenizeMessages(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
+  RATION_RETURN_IF_ERROR(CheckMessages(request.messages(), context_->request_limits));
+  RATION_RETURN_IF_ERROR(RequireTokenizer("messages", context_->model));
+  RATION_ASSIGN_OR_RETURN(std::string text, RenderMessages(request.messages(), context_->model, context_->request_limits));
+  RATION_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, EncodeRendered(text, request.add_special_tokens(), context_->model));
+  AddTokens(ids, *context_->model.tokenizer, response);
+  response->set_text(std::move(text));
   return absl::OkStatus();
 }
 

@@ -41,6 +41,7 @@ class GenerationService final : public internal::RawGenerationService {
  private:
   absl::Status DoAbort(const v1::AbortRequest& request, v1::AbortResponse* response);
   absl::Status DoTokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response);
+  absl::Status DoTokenizeMessages(const v1::TokenizeRequest& request, v1::TokenizeResponse* response);
   absl::Status DoDetokenize(const v1::DetokenizeRequest& request, v1::DetokenizeResponse* response);
   absl::Status DoGetModelInfo(const v1::GetModelInfoRequest& request, v1::GetModelInfoResponse* response);
 

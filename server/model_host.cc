@@ -1,6 +1,7 @@
 #include "server/model_host.h"
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/byte_size.h"
 #include "engine/base/status_macros.h"
+#include "engine/chat/chat_template_files.h"
 #include "engine/engine_factory.h"
 #include "engine/router/expert_spec.h"
 #include "server/process_stats.h"
@@ -79,6 +81,21 @@ void LogLoaded(const v1::GetModelInfoResponse& info, const EngineFacts& facts, i
       FormatByteSize(facts.page_bytes), tokens);
 }
 
+// A template that is missing or cannot be used leaves everything but messages as it is.
+void LoadChat(const std::string& directory, ServedModel* served) {
+  absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat_template = LoadChatTemplate(directory);
+  if (chat_template.ok()) {
+    served->chat_template = *std::move(chat_template);
+    return;
+  }
+  served->no_chat_template_reason = std::string(chat_template.status().message());
+  if (absl::IsNotFound(chat_template.status())) {
+    spdlog::info("no chat template, so messages are refused: {}", served->no_chat_template_reason);
+  } else {
+    spdlog::warn("THE CHAT TEMPLATE CANNOT BE USED, so messages are refused: {}", served->no_chat_template_reason);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<ServedModel> LoadServedModel(const RationdOptions& options) {
@@ -109,7 +126,11 @@ absl::StatusOr<ServedModel> LoadServedModel(const RationdOptions& options) {
     spdlog::warn("--kv_budget is {}, but only {} of memory are available: the system may end this process when the cache fills",
                  FormatByteSize(loaded.facts.kv_budget_bytes), FormatByteSize(available));
   }
+  LoadChat(options.engine.directory, &served);
   served.description = Describe(options, loaded);
+  served.description.set_has_chat_template(served.chat_template != nullptr && loaded.tokenizer != nullptr);
+  served.description.set_no_chat_template_reason(served.chat_template == nullptr ? served.no_chat_template_reason
+                                                                                 : served.no_tokenizer_reason);
   LogLoaded(served.description, loaded.facts, options.engine.threads);
   served.resources = std::move(loaded.resources);
   served.tokenizer = std::move(loaded.tokenizer);

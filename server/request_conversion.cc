@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "engine/base/status_macros.h"
 #include "engine/engine.h"
+#include "server/chat_conversion.h"
 
 namespace ration {
 namespace {
@@ -64,8 +65,11 @@ absl::Status CheckLimits(const v1::GenerateRequest& request, const RequestLimits
     case v1::GenerateRequest::kTokenIds:
       RATION_RETURN_IF_ERROR(CheckIdCount("token_ids.ids", request.token_ids().ids_size(), limits));
       break;
+    case v1::GenerateRequest::kMessages:
+      RATION_RETURN_IF_ERROR(CheckMessages(request.messages(), limits));
+      break;
     case v1::GenerateRequest::PROMPT_NOT_SET:
-      return absl::InvalidArgumentError("prompt: text or token_ids must be set");
+      return absl::InvalidArgumentError("prompt: text, token_ids or messages must be set");
   }
   const v1::Stopping& stopping = request.stopping();
   if (stopping.stop_strings_size() > limits.max_stop_strings) {
@@ -115,6 +119,11 @@ absl::StatusOr<ConvertedRequest> ConvertRequest(const v1::GenerateRequest& reque
     RATION_RETURN_IF_ERROR(RequireTokenizer("text", model));
     RATION_ASSIGN_OR_RETURN(to.prompt_tokens, model.tokenizer->Encode(request.text(), /*add_special_tokens=*/true));
     if (response.echo_prompt()) converted.echo_text = request.text();
+  } else if (request.has_messages()) {
+    RATION_RETURN_IF_ERROR(RequireTokenizer("messages", model));
+    RATION_ASSIGN_OR_RETURN(std::string text, RenderMessages(request.messages(), model, limits));
+    RATION_ASSIGN_OR_RETURN(to.prompt_tokens, EncodeRendered(text, /*add_special_tokens=*/false, model));
+    if (response.echo_prompt()) converted.echo_text = std::move(text);
   } else {
     const auto& ids = request.token_ids().ids();
     to.prompt_tokens.assign(ids.begin(), ids.end());
@@ -136,7 +145,7 @@ absl::StatusOr<ConvertedRequest> ConvertRequest(const v1::GenerateRequest& reque
   if (request.has_kv_floor()) to.kv_floor = request.kv_floor();
 
   RATION_RETURN_IF_ERROR(ValidateRequest(to, *model.info, model.tokenizer != nullptr));
-  if (response.echo_prompt() && !request.has_text()) {
+  if (response.echo_prompt() && request.has_token_ids()) {
     RATION_ASSIGN_OR_RETURN(converted.echo_text, model.tokenizer->Decode(to.prompt_tokens, to.response.skip_special_tokens));
   }
   return converted;

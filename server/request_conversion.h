@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "engine/chat/chat_template.h"
 #include "engine/model/model_info.h"
 #include "engine/request.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -29,6 +30,7 @@ struct RequestLimits {
   int64_t max_stop_token_ids = 256;
   int64_t max_logit_bias_entries = 1024;
   int64_t max_abort_ids = 1024;
+  int64_t max_messages = 4096;
   absl::Duration default_queue_time = absl::InfiniteDuration();  // of requests without queue_time_limit_ms
 };
 
@@ -48,6 +50,8 @@ struct ModelView {
   const ModelInfo* info = nullptr;
   const Tokenizer* tokenizer = nullptr;  // nullptr: the model has none that can be read
   std::string no_tokenizer_reason;       // then: why
+  const ChatTemplate* chat_template = nullptr;  // nullptr: the model has none that can be used
+  std::string no_chat_template_reason;          // then: why
 };
 
 // Tokenises and converts. `now` is the engine's Clock, from which the time limits count; `call_deadline` is on the same clock.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/base/clock.h"
+#include "engine/chat/chat_template.h"
 #include "engine/engine.h"
 #include "engine/model/model_info.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -19,6 +20,8 @@ struct ServedModel {
   std::shared_ptr<void> resources;       // what the engine needs and nobody here touches
   std::shared_ptr<const Tokenizer> tokenizer;  // nullptr: only token ids are served
   std::string no_tokenizer_reason;       // then: why
+  std::shared_ptr<const ChatTemplate> chat_template;  // nullptr: messages are refused
+  std::string no_chat_template_reason;   // then: why
   ModelInfo info;
   v1::GetModelInfoResponse description;  // the static part of GetModelInfo
   const Clock* clock = Clock::Real();    // the engine's

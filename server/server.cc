@@ -52,7 +52,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   server->model_ = std::move(model);
   CallContext& context = server->context_;
   context.clock = server->model_.clock;
-  context.model = ModelView{&server->model_.info, server->model_.tokenizer.get(), server->model_.no_tokenizer_reason};
+  context.model = ModelView{&server->model_.info, server->model_.tokenizer.get(), server->model_.no_tokenizer_reason,
+                            server->model_.chat_template.get(), server->model_.no_chat_template_reason};
   context.request_limits.max_prompt_bytes = options.max_prompt_bytes;
   context.request_limits.default_queue_time = options.max_queue_time;
   context.stream_limits.unread_end_timeout = options.slow_reader_timeout;

@@ -22,8 +22,9 @@ using google::protobuf::io::CodedInputStream;
 using google::protobuf::internal::WireFormatLite;
 
 // The path of the first string field in `input` that is not UTF-8, with the offset of the bad byte; empty if there is none (the
-// bytes are then malformed in another way). Recurses as deep as the message types nest, not as the input does.
-std::string FindBadString(const Descriptor& type, absl::string_view input, const std::string& prefix) {
+// bytes are then malformed in another way). Goes no deeper than protobuf's own parser, as google.protobuf.Struct nests without end.
+std::string FindBadString(const Descriptor& type, absl::string_view input, const std::string& prefix, int levels_left) {
+  if (levels_left == 0) return "";
   CodedInputStream stream(reinterpret_cast<const uint8_t*>(input.data()), static_cast<int>(input.size()));
   while (const uint32_t tag = stream.ReadTag()) {
     const FieldDescriptor* field = type.FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
@@ -35,17 +36,16 @@ std::string FindBadString(const Descriptor& type, absl::string_view input, const
       continue;
     }
     uint32_t length = 0;
-    std::string value;
-    if (!stream.ReadVarint32(&length) || length > input.size() || !stream.ReadString(&value, static_cast<int>(length))) {
-      return "";
-    }
+    if (!stream.ReadVarint32(&length) || length > input.size()) return "";
+    const absl::string_view value = input.substr(static_cast<size_t>(stream.CurrentPosition()), length);
+    if (!stream.Skip(static_cast<int>(length))) return "";
     const std::string path = prefix + field->name();
     if (is_string) {
       if (const size_t offset = FindInvalidUtf8(value); offset != absl::string_view::npos) {
         return absl::StrCat(path, ": must be valid UTF-8; byte ", offset, " is not");
       }
     } else {
-      std::string found = FindBadString(*field->message_type(), value, path + ".");
+      std::string found = FindBadString(*field->message_type(), value, path + ".", levels_left - 1);
       if (!found.empty()) return found;
     }
   }
@@ -59,7 +59,8 @@ absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Messa
   if (bytes.Valid() && !bytes.DumpToSingleSlice(&slice).ok()) return absl::InternalError("cannot read the request's bytes");
   if (message->ParseFromArray(slice.begin(), static_cast<int>(slice.size()))) return absl::OkStatus();
   const Descriptor& type = *message->GetDescriptor();
-  std::string found = FindBadString(type, absl::string_view(reinterpret_cast<const char*>(slice.begin()), slice.size()), "");
+  std::string found = FindBadString(type, absl::string_view(reinterpret_cast<const char*>(slice.begin()), slice.size()), "",
+                                    CodedInputStream::GetDefaultRecursionLimit());
   if (found.empty()) found = absl::StrCat("request: ", slice.size(), " bytes that are not a ", type.full_name(), " message");
   return absl::InvalidArgumentError(found);
 }

@@ -63,7 +63,7 @@ using Request = v1::GenerateRequest;
 INSTANTIATE_TEST_SUITE_P(
     Prompt, BadFieldTest,
     ::testing::Values(
-        BadField{"absent", [](Request& r) { r.clear_prompt(); }, "prompt", {"text or token_ids"}},
+        BadField{"absent", [](Request& r) { r.clear_prompt(); }, "prompt", {"text, token_ids or messages"}},
         BadField{"no_ids", [](Request& r) { r.mutable_token_ids()->clear_ids(); }, "prompt", {"at least 1"}},
         BadField{"negative_id", [](Request& r) { r.mutable_token_ids()->set_ids(1, -1); }, "token_ids.ids[1]", {"400", "-1"}},
         BadField{"id_out_of_range", [](Request& r) { r.mutable_token_ids()->set_ids(2, 400); }, "token_ids.ids[2]", {"400"}},
@@ -75,6 +75,30 @@ INSTANTIATE_TEST_SUITE_P(
         BadField{"request_id_too_long", [](Request& r) { r.set_request_id(std::string(129, 'x')); }, "request_id", {"128", "129"}},
         BadField{"time_limit_zero", [](Request& r) { r.set_time_limit_ms(0); }, "time_limit_ms", {"> 0", "0"}},
         BadField{"time_limit_negative", [](Request& r) { r.set_time_limit_ms(-5); }, "time_limit_ms", {"> 0", "-5"}}),
+    [](const auto& info) { return info.param.name; });
+
+v1::ChatMessage& Message(Request& r, const char* role) {
+  v1::ChatMessage& message = *r.mutable_messages()->add_messages();
+  message.set_role(role);
+  return message;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Messages, BadFieldTest,
+    ::testing::Values(
+        BadField{"none", [](Request& r) { r.mutable_messages(); }, "messages.messages", {"must not be empty"}},
+        BadField{"too_many", [](Request& r) { for (int i = 0; i <= 4096; ++i) Message(r, "user"); }, "messages.messages", {"4096", "4097"}},
+        BadField{"no_role", [](Request& r) { Message(r, "user"), Message(r, ""); }, "messages.messages[1].role", {"must not be empty"}},
+        BadField{"content_too_long", [](Request& r) { Message(r, "user"), Message(r, "user").set_content(std::string((64 << 10) + 1, 'a')); },
+                 "messages.messages[1].content", {"65536", "65537"}},
+        BadField{"together_too_long", [](Request& r) { for (int i = 0; i < 3; ++i) Message(r, "user").set_content(std::string(32 << 10, 'a')); },
+                 "messages.messages[1]", {"65536"}},
+        BadField{"extra_role", [](Request& r) { (*Message(r, "user").mutable_extra()->mutable_fields())["role"].set_bool_value(true); },
+                 "messages.messages[0].extra[\"role\"]", {"field of its own"}},
+        BadField{"variables_too_long", [](Request& r) { Message(r, "user"); (*r.mutable_messages()->mutable_template_variables()->mutable_fields())["x"].set_string_value(std::string(64 << 10, 'a')); },
+                 "messages.template_variables", {"65536"}},
+        BadField{"variable_messages", [](Request& r) { Message(r, "user"); (*r.mutable_messages()->mutable_template_variables()->mutable_fields())["messages"]; },
+                 "messages.template_variables[\"messages\"]", {"field of its own"}}),
     [](const auto& info) { return info.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -139,6 +163,26 @@ TEST(BadBytes, InvalidUtf8NamesTheFieldAndTheByte) {
   const grpc::Status tokenize = CallWithBytes(server.channel(), "/ration.v1.Generation/Tokenize", "\x0a\x03ok\xff").first;
   EXPECT_EQ(tokenize.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(tokenize.error_message(), AllOf(StartsWith("text: "), HasSubstr("byte 2")));
+}
+
+// A google.protobuf.Value in a list in a value, and so on, deeper than protobuf parses.
+TEST(BadBytes, VariablesNestedWithoutEndAreRefused) {
+  PuppetServer server;
+  std::string value;  // of google.protobuf.Value
+  const auto wrap = [](char tag, const std::string& content) {
+    std::string wrapped(1, tag);
+    for (size_t length = content.size(); true; length >>= 7) {
+      wrapped += static_cast<char>((length & 0x7F) | (length > 0x7F ? 0x80 : 0));
+      if (length <= 0x7F) break;
+    }
+    return wrapped + content;
+  };
+  for (int i = 0; i < 10000; ++i) value = wrap('\x32', wrap('\x0a', value));  // list_value { values { ... } }
+  const std::string variables = wrap('\x0a', "\x0a\x01x" + wrap('\x12', value));
+  const std::string request = wrap('\x5a', wrap('\x1a', variables));
+  const grpc::Status status = CallWithBytes(server.channel(), "/ration.v1.Generation/GenerateStream", request).first;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("not a ration.v1.GenerateRequest message"));
 }
 
 TEST(BadBytes, WhatIsNotAMessageIsSaidToBeNone) {
