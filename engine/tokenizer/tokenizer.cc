@@ -13,9 +13,11 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/tokenizer/added_tokens.h"
+#include "engine/tokenizer/bpe.h"
 #include "engine/tokenizer/decoder.h"
 #include "engine/tokenizer/normalizer.h"
 #include "engine/tokenizer/pre_tokenizer.h"
+#include "engine/tokenizer/regex.h"
 #include "engine/tokenizer/tokenizer_json.h"
 #include "engine/tokenizer/utf8.h"
 
@@ -25,13 +27,18 @@ namespace {
 // Positions inside a word are 32-bit, and a normaliser may lengthen the text kMaxReplacementGrowth times.
 constexpr size_t kMaxTextBytes = 16 << 20;
 
-std::vector<AddedTokenMatcher::Pattern> Patterns(const TokenizerSpec& spec, bool normalized) {
+absl::StatusOr<std::vector<AddedTokenMatcher::Pattern>> Patterns(const TokenizerSpec& spec, bool normalized) {
   std::vector<AddedTokenMatcher::Pattern> patterns;
+  RegexBudget budget;
   // Special ones first: they win where two have the same pattern.
   for (bool special : {true, false}) {
     for (const AddedToken& token : spec.added_tokens) {
       if (token.normalized != normalized || token.special != special) continue;
-      patterns.push_back({normalized ? Normalize(spec.normalizer, token.content) : token.content, token});
+      std::string content = token.content;
+      if (normalized) {
+        RATION_ASSIGN_OR_RETURN(content, Normalize(spec.normalizer, token.content, budget));
+      }
+      patterns.push_back({std::move(content), token});
     }
   }
   return patterns;
@@ -39,8 +46,11 @@ std::vector<AddedTokenMatcher::Pattern> Patterns(const TokenizerSpec& spec, bool
 
 class JsonTokenizer final : public Tokenizer {
  public:
-  explicit JsonTokenizer(TokenizerSpec spec)
-      : spec_(std::move(spec)), raw_matcher_(Patterns(spec_, false)), normalized_matcher_(Patterns(spec_, true)) {
+  JsonTokenizer(TokenizerSpec spec, std::vector<AddedTokenMatcher::Pattern> raw_patterns,
+                std::vector<AddedTokenMatcher::Pattern> normalized_patterns)
+      : spec_(std::move(spec)),
+        raw_matcher_(std::move(raw_patterns)),
+        normalized_matcher_(std::move(normalized_patterns)) {
     int32_t size = spec_.model.vocabulary().size();
     for (const AddedToken& token : spec_.added_tokens) size = std::max(size, token.id + 1);
     tokens_.resize(static_cast<size_t>(size));
@@ -67,12 +77,14 @@ class JsonTokenizer final : public Tokenizer {
     if (add_special_tokens) ids = spec_.ids_before;
     std::vector<AddedTokenMatcher::Piece> pieces;
     raw_matcher_.Split(text, pieces);
+    RegexBudget budget;
+    BpeModel::Cache cache;
     bool at_text_start = true;
     for (const AddedTokenMatcher::Piece& piece : pieces) {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
-      } else {
-        EncodePiece(piece.text, at_text_start, ids);
+      } else if (absl::Status status = EncodePiece(piece.text, at_text_start, budget, cache, ids); !status.ok()) {
+        return absl::Status(status.code(), absl::StrCat("text: ", status.message()));
       }
       at_text_start = false;
     }
@@ -133,19 +145,24 @@ class JsonTokenizer final : public Tokenizer {
   };
 
   // A piece of raw text without raw added tokens.
-  void EncodePiece(absl::string_view raw, bool at_text_start, std::vector<int32_t>& ids) const {
-    const std::string normalized = Normalize(spec_.normalizer, raw);
+  absl::Status EncodePiece(absl::string_view raw, bool at_text_start, RegexBudget& budget, BpeModel::Cache& cache,
+                           std::vector<int32_t>& ids) const {
+    RATION_ASSIGN_OR_RETURN(const std::string normalized, Normalize(spec_.normalizer, raw, budget));
     std::vector<AddedTokenMatcher::Piece> pieces;
     normalized_matcher_.Split(normalized, pieces);
     for (const AddedTokenMatcher::Piece& piece : pieces) {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
       } else {
-        PreTokenize(spec_.pre_tokenizer, piece.text, at_text_start,
-                    [&](absl::string_view word, bool) { spec_.model.Encode(word, ids); });
+        RATION_RETURN_IF_ERROR(PreTokenize(spec_.pre_tokenizer, piece.text, at_text_start, budget,
+                                           [&](absl::string_view word, bool) {
+                                             spec_.model.Encode(word, cache, ids);
+                                             return absl::OkStatus();
+                                           }));
       }
       at_text_start = false;
     }
+    return absl::OkStatus();
   }
 
   // REQUIRES: 0 <= id < vocab_size(). An id that the file leaves out adds nothing, not even an empty token.
@@ -166,7 +183,10 @@ class JsonTokenizer final : public Tokenizer {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(absl::string_view tokenizer_json) {
   RATION_ASSIGN_OR_RETURN(TokenizerSpec spec, ParseTokenizerJson(tokenizer_json));
-  return std::unique_ptr<Tokenizer>(std::make_unique<JsonTokenizer>(std::move(spec)));
+  RATION_ASSIGN_OR_RETURN(std::vector<AddedTokenMatcher::Pattern> raw_patterns, Patterns(spec, false));
+  RATION_ASSIGN_OR_RETURN(std::vector<AddedTokenMatcher::Pattern> normalized_patterns, Patterns(spec, true));
+  return std::unique_ptr<Tokenizer>(
+      std::make_unique<JsonTokenizer>(std::move(spec), std::move(raw_patterns), std::move(normalized_patterns)));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory) {

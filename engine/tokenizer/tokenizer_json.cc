@@ -87,7 +87,8 @@ absl::StatusOr<std::vector<BpeModel::Merge>> ParseMerges(const JsonPart& model, 
       return error("must be a string \"a b\" or an array of two strings");
     }
     const std::string merged = absl::StrCat(left, right);
-    const BpeModel::Merge ids = {vocabulary.Find(left), vocabulary.Find(right), vocabulary.Find(merged)};
+    const BpeModel::Merge ids = {vocabulary.Find(left), vocabulary.Find(right), vocabulary.Find(merged),
+                                 static_cast<int32_t>(merges.size())};
     for (const auto& [id, content] : {std::make_pair(ids.left, left), std::make_pair(ids.right, right),
                                       std::make_pair(ids.merged, absl::string_view(merged))}) {
       if (id < 0) return error(absl::StrCat("token ", Quoted(content), " is not in model.vocab"));
@@ -185,16 +186,10 @@ absl::StatusOr<std::vector<AddedToken>> ParseAddedTokens(const JsonPart& root, c
   return tokens;
 }
 
-// TemplateProcessing for one text: tokens, the text, tokens.
-absl::Status ParsePostProcessor(const JsonPart& root, TokenizerSpec& spec) {
-  const std::optional<JsonPart> processor = root.OptionalMember("post_processor");
-  if (!processor.has_value()) return absl::OkStatus();
-  RATION_ASSIGN_OR_RETURN(const JsonPart type_part, processor->Member("type"));
-  RATION_ASSIGN_OR_RETURN(const std::string type, type_part.String());
-  if (type != "TemplateProcessing") {
-    return processor->Unimplemented(absl::StrCat("post_processor type ", Quoted(type), " is not supported"));
-  }
-  RATION_ASSIGN_OR_RETURN(const JsonPart single, processor->Member("single"));
+// TemplateProcessing for one text: tokens, the text, tokens. They go around what earlier templates put there.
+absl::Status ParseTemplate(const JsonPart& processor, TokenizerSpec& spec) {
+  RATION_ASSIGN_OR_RETURN(const JsonPart single, processor.Member("single"));
+  std::vector<int32_t> before, after;
   RATION_RETURN_IF_ERROR(single.ExpectArray(kMaxChainSteps));
   bool text_seen = false;
   for (size_t i = 0; i < single.value().size(); ++i) {
@@ -210,7 +205,7 @@ absl::Status ParsePostProcessor(const JsonPart& root, TokenizerSpec& spec) {
     RATION_ASSIGN_OR_RETURN(const JsonPart special, piece.Member("SpecialToken"));
     RATION_ASSIGN_OR_RETURN(const JsonPart name_part, special.Member("id"));
     RATION_ASSIGN_OR_RETURN(const std::string name, name_part.String());
-    RATION_ASSIGN_OR_RETURN(const JsonPart special_tokens, processor->Member("special_tokens"));
+    RATION_ASSIGN_OR_RETURN(const JsonPart special_tokens, processor.Member("special_tokens"));
     RATION_ASSIGN_OR_RETURN(const JsonPart definition, special_tokens.Member(name));
     RATION_ASSIGN_OR_RETURN(const JsonPart ids, definition.Member("ids"));
     RATION_RETURN_IF_ERROR(ids.ExpectArray(kMaxChainSteps));
@@ -218,10 +213,32 @@ absl::Status ParsePostProcessor(const JsonPart& root, TokenizerSpec& spec) {
     for (const AddedToken& token : spec.added_tokens) size = std::max(size, token.id + 1);
     for (size_t k = 0; k < ids.value().size(); ++k) {
       RATION_ASSIGN_OR_RETURN(const int64_t id, ids.Element(k).Int(0, size - 1));
-      (text_seen ? spec.ids_after : spec.ids_before).push_back(static_cast<int32_t>(id));
+      (text_seen ? after : before).push_back(static_cast<int32_t>(id));
     }
   }
   if (!text_seen) return single.InvalidArgument("the text ({\"Sequence\": {\"id\": \"A\"}}) is missing");
+  spec.ids_before.insert(spec.ids_before.begin(), before.begin(), before.end());
+  spec.ids_after.insert(spec.ids_after.end(), after.begin(), after.end());
+  return absl::OkStatus();
+}
+
+// One of "processors" or the only one. ByteLevel changes offsets, which nobody asks for here.
+absl::Status ParsePostProcessorStep(const JsonPart& processor, int& steps, TokenizerSpec& spec) {
+  if (++steps > static_cast<int>(kMaxChainSteps)) {
+    return processor.InvalidArgument(absl::StrCat("more than ", kMaxChainSteps, " steps"));
+  }
+  RATION_ASSIGN_OR_RETURN(const JsonPart type_part, processor.Member("type"));
+  RATION_ASSIGN_OR_RETURN(const std::string type, type_part.String());
+  if (type == "TemplateProcessing") return ParseTemplate(processor, spec);
+  if (type == "ByteLevel") return absl::OkStatus();
+  if (type != "Sequence") {
+    return processor.Unimplemented(absl::StrCat("post_processor type ", Quoted(type), " is not supported"));
+  }
+  RATION_ASSIGN_OR_RETURN(const JsonPart parts, processor.Member("processors"));
+  RATION_RETURN_IF_ERROR(parts.ExpectArray(kMaxChainSteps));
+  for (size_t i = 0; i < parts.value().size(); ++i) {
+    RATION_RETURN_IF_ERROR(ParsePostProcessorStep(parts.Element(i), steps, spec));
+  }
   return absl::OkStatus();
 }
 
@@ -244,7 +261,10 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerJson(absl::string_view text) {
   TokenizerSpec spec = {
       std::move(added_tokens), std::move(normalizer), std::move(pre_tokenizer), std::move(model), {}, {},
       std::move(decoder)};
-  RATION_RETURN_IF_ERROR(ParsePostProcessor(root, spec));
+  if (const std::optional<JsonPart> processor = root.OptionalMember("post_processor"); processor.has_value()) {
+    int steps = 0;
+    RATION_RETURN_IF_ERROR(ParsePostProcessorStep(*processor, steps, spec));
+  }
   return spec;
 }
 
