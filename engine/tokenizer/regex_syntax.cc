@@ -21,6 +21,8 @@ namespace {
 // What \s, \w and \d stand for in Oniguruma with UTF-8. PCRE2's own \s has U+180E besides, its \w lacks marks.
 constexpr char kSpaceItems[] = R"(\x09-\x0D\x20\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 constexpr char kWordItems[] = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+// Outside a class Oniguruma's \w takes Latin-1's superscripts and fractions too.
+constexpr char kLoneWordItems[] = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr char kDigitItems[] = R"(\p{Nd})";
 
 constexpr std::pair<absl::string_view, absl::string_view> kLongCategories[] = {
@@ -243,8 +245,8 @@ class Translator {
       case 'S': return set(kSpaceItems, true);
       case 'd': return set(kDigitItems, false);
       case 'D': return set(kDigitItems, true);
-      case 'w': return set(kWordItems, false);
-      case 'W': return set(kWordItems, true);
+      case 'w': return set(in_class ? kWordItems : kLoneWordItems, false);
+      case 'W': return set(kLoneWordItems, true);
       case 'p':
       case 'P':
         if (set_item != nullptr) *set_item = true;

@@ -193,7 +193,9 @@ absl::StatusOr<std::unique_ptr<PreTokenizer>> ParsePreTokenizerStep(const JsonPa
   }
   if (type == "WhitespaceSplit") return split_at(&IsWhiteSpace, Behavior::kRemoved);
   if (type == "Whitespace") {
-    RATION_ASSIGN_OR_RETURN(Regex words, Regex::Compile("\\w+|[^\\w\\s]+"));
+    // \w+|[^\w\s]+ with the \w of Rust's regular expressions, which this type is defined by.
+    constexpr char kWord[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}";
+    RATION_ASSIGN_OR_RETURN(Regex words, Regex::Compile(absl::StrCat("[", kWord, "]+|[^", kWord, "\\s]+")));
     return split_at(std::move(words), Behavior::kRemoved, true);
   }
   return UnknownType(part, "pre_tokenizer", type);
