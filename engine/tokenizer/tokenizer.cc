@@ -1,4 +1,4 @@
-// See tokenizer.h. Puts the parts of tokenizer.json together: added tokens, normaliser, words, model,
+// See tokenizer.h. Puts the parts of a TokenizerSpec together: added tokens, normaliser, words, model,
 // template; decoder.
 #include "engine/tokenizer/tokenizer.h"
 
@@ -19,6 +19,8 @@
 #include "engine/tokenizer/pre_tokenizer.h"
 #include "engine/tokenizer/regex.h"
 #include "engine/tokenizer/tokenizer_json.h"
+#include "engine/tokenizer/tokenizer_model.h"
+#include "engine/tokenizer/tokenizer_spec.h"
 #include "engine/tokenizer/utf8.h"
 
 namespace ration {
@@ -35,7 +37,7 @@ absl::StatusOr<std::vector<AddedTokenMatcher::Pattern>> Patterns(const Tokenizer
     for (const AddedToken& token : spec.added_tokens) {
       if (token.normalized != normalized || token.special != special) continue;
       std::string content = token.content;
-      if (normalized) {
+      if (normalized && !token.exact) {
         RATION_ASSIGN_OR_RETURN(content, Normalize(spec.normalizer, token.content, budget));
       }
       patterns.push_back({std::move(content), token});
@@ -44,9 +46,9 @@ absl::StatusOr<std::vector<AddedTokenMatcher::Pattern>> Patterns(const Tokenizer
   return patterns;
 }
 
-class JsonTokenizer final : public Tokenizer {
+class SpecTokenizer final : public Tokenizer {
  public:
-  JsonTokenizer(TokenizerSpec spec, std::vector<AddedTokenMatcher::Pattern> raw_patterns,
+  SpecTokenizer(TokenizerSpec spec, std::vector<AddedTokenMatcher::Pattern> raw_patterns,
                 std::vector<AddedTokenMatcher::Pattern> normalized_patterns)
       : spec_(std::move(spec)),
         raw_matcher_(std::move(raw_patterns)),
@@ -130,7 +132,7 @@ class JsonTokenizer final : public Tokenizer {
  private:
   class Stream final : public DecodeStream {
    public:
-    Stream(const JsonTokenizer* tokenizer, bool skip_special_tokens)
+    Stream(const SpecTokenizer* tokenizer, bool skip_special_tokens)
         : tokenizer_(tokenizer), skip_special_tokens_(skip_special_tokens), chain_(&tokenizer->spec_.decoder) {}
     void Append(int32_t id, std::string& text) override {
       if (id >= 0 && id < tokenizer_->vocab_size()) tokenizer_->PushToken(id, skip_special_tokens_, chain_, text);
@@ -139,7 +141,7 @@ class JsonTokenizer final : public Tokenizer {
     std::unique_ptr<DecodeStream> Clone() const override { return std::make_unique<Stream>(*this); }
 
    private:
-    const JsonTokenizer* tokenizer_;
+    const SpecTokenizer* tokenizer_;
     bool skip_special_tokens_;
     DecoderChain chain_;
   };
@@ -179,24 +181,50 @@ class JsonTokenizer final : public Tokenizer {
   absl::flat_hash_map<absl::string_view, int32_t> added_ids_;
 };
 
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(absl::StatusOr<TokenizerSpec> spec) {
+  RATION_RETURN_IF_ERROR(spec.status());
+  RATION_ASSIGN_OR_RETURN(std::vector<AddedTokenMatcher::Pattern> raw_patterns, Patterns(*spec, false));
+  RATION_ASSIGN_OR_RETURN(std::vector<AddedTokenMatcher::Pattern> normalized_patterns, Patterns(*spec, true));
+  return std::unique_ptr<Tokenizer>(
+      std::make_unique<SpecTokenizer>(*std::move(spec), std::move(raw_patterns), std::move(normalized_patterns)));
+}
+
+// The file's content; empty if it cannot be opened.
+absl::StatusOr<std::string> ReadIfThere(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return std::string();
+  std::ostringstream content;
+  content << file.rdbuf();
+  if (file.bad() || !content) return absl::DataLossError(absl::StrCat(path, ": cannot be read"));
+  return std::move(content).str();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(absl::string_view tokenizer_json) {
-  RATION_ASSIGN_OR_RETURN(TokenizerSpec spec, ParseTokenizerJson(tokenizer_json));
-  RATION_ASSIGN_OR_RETURN(std::vector<AddedTokenMatcher::Pattern> raw_patterns, Patterns(spec, false));
-  RATION_ASSIGN_OR_RETURN(std::vector<AddedTokenMatcher::Pattern> normalized_patterns, Patterns(spec, true));
-  return std::unique_ptr<Tokenizer>(
-      std::make_unique<JsonTokenizer>(std::move(spec), std::move(raw_patterns), std::move(normalized_patterns)));
+  return MakeTokenizer(ParseTokenizerJson(tokenizer_json));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> ParseSentencePieceTokenizer(absl::string_view tokenizer_model,
+                                                                       absl::string_view tokenizer_config,
+                                                                       absl::string_view added_tokens) {
+  return MakeTokenizer(ParseTokenizerModel(tokenizer_model, tokenizer_config, added_tokens));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory) {
-  const std::string path = absl::StrCat(directory, "/tokenizer.json");
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-  std::ostringstream content;
-  content << file.rdbuf();
-  if (!file || !content) return absl::DataLossError(absl::StrCat(path, ": cannot be read"));
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = ParseTokenizer(content.str());
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = absl::NotFoundError("");
+  if (std::ifstream(directory + "/tokenizer.json").good()) {
+    RATION_ASSIGN_OR_RETURN(const std::string json, ReadIfThere(directory + "/tokenizer.json"));
+    tokenizer = ParseTokenizer(json);
+  } else if (std::ifstream(directory + "/tokenizer.model").good()) {
+    RATION_ASSIGN_OR_RETURN(const std::string model, ReadIfThere(directory + "/tokenizer.model"));
+    RATION_ASSIGN_OR_RETURN(const std::string config, ReadIfThere(directory + "/tokenizer_config.json"));
+    RATION_ASSIGN_OR_RETURN(const std::string added_tokens, ReadIfThere(directory + "/added_tokens.json"));
+    tokenizer = ParseSentencePieceTokenizer(model, config, added_tokens);
+  } else {
+    return absl::NotFoundError(
+        absl::StrCat(directory, "/tokenizer.json: cannot be opened, and there is no tokenizer.model"));
+  }
   if (tokenizer.ok()) return tokenizer;
   return absl::Status(tokenizer.status().code(), absl::StrCat(directory, "/", tokenizer.status().message()));
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -138,6 +139,28 @@ TEST_P(FamilyGoldenTest, EveryIdDecodesAndEncodesAlike) {
 
 INSTANTIATE_TEST_SUITE_P(Families, FamilyGoldenTest, ::testing::Values("llama3", "llama2", "gemma2", "opt", "gpt2"),
                          [](const auto& info) { return std::string(info.param); });
+
+// A directory that has only sentencepiece's own file is read like the tokenizer.json that Hugging Face makes of it.
+TEST(TokenizerGoldenTest, EveryLlama2CaseIsAlikeFromTokenizerModel) {
+  SKIP_WITHOUT_SHARED();
+  const std::string source = Shared() + "/golden/tokenizers/llama2/";
+  const std::string directory = testing::TempDir() + "/llama2";
+  std::filesystem::create_directory(directory);
+  for (const char* name : {"tokenizer.model", "tokenizer_config.json"}) {
+    std::filesystem::copy_file(source + name, absl::StrCat(directory, "/", name),
+                               std::filesystem::copy_options::overwrite_existing);
+  }
+  const std::unique_ptr<Tokenizer> tokenizer = Load(directory);
+  ASSERT_NE(tokenizer, nullptr);
+  ExpectCasesAlike(*tokenizer, source + "cases.jsonl");
+
+  const std::unique_ptr<Tokenizer> json = Load(source);
+  ASSERT_EQ(tokenizer->vocab_size(), json->vocab_size());
+  for (int32_t id = 0; id < json->vocab_size(); ++id) {
+    ASSERT_EQ(tokenizer->IdToToken(id), json->IdToToken(id));
+    ASSERT_EQ(tokenizer->IsSpecial(id), json->IsSpecial(id)) << id;
+  }
+}
 
 TEST(TokenizerGoldenTest, TinyModelsTokeniseTheirTextPrompt) {
   SKIP_WITHOUT_SHARED();
