@@ -18,6 +18,7 @@ struct AddedToken {
   std::string content;       // not empty
   bool special = false;      // left out by Decode with skip_special_tokens
   bool normalized = false;   // normalised content is looked for in normalised text; else content in raw text
+  bool exact = false;        // with `normalized`: the content is normalised already
   bool single_word = false;  // not next to a word character
   bool lstrip = false;       // takes the white space before it along
   bool rstrip = false;       // ... and after it

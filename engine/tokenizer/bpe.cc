@@ -11,21 +11,14 @@
 namespace ration {
 namespace {
 
-// A symbol of the word under way, in a doubly linked list over the positions.
-struct Symbol {
-  int32_t id;    // -1: joined into a symbol on its left
-  int32_t prev;  // -1: first
-  int32_t next;  // -1: last
-};
-
-// A pair that could be joined when it was queued; it may have gone since.
-struct Candidate {
-  int32_t rank;
-  int32_t position;  // of the left symbol
-  int32_t merged;
-};
+constexpr size_t kFewSymbols = 32;         // up to here a scan of all pairs beats the heap
+constexpr size_t kUncutBytes = 64;         // shorter words are not worth looking for cuts
+constexpr size_t kMaxCachedBytes = 48;     // of a word
+constexpr size_t kMaxCachedWords = 1 << 15;
+constexpr int32_t kNoRank = INT32_MAX;
 
 struct ComesLater {
+  template <typename Candidate>
   bool operator()(const Candidate& a, const Candidate& b) const {
     return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
   }
@@ -37,14 +30,29 @@ std::string ByteToken(int byte) { return absl::StrFormat("<0x%02X>", byte); }
 
 BpeModel::BpeModel(Vocabulary vocabulary, const std::vector<Merge>& merges, const Options& options)
     : vocabulary_(std::move(vocabulary)), options_(options) {
-  rules_.reserve(merges.size());
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    rules_[Key(merges[rank].left, merges[rank].right)] = {static_cast<int32_t>(rank), merges[rank].merged};
-  }
   for (int byte = 0; byte < 256; ++byte) byte_ids_[static_cast<size_t>(byte)] = vocabulary_.Find(ByteToken(byte));
+  for (size_t c = 0; c < character_ids_.size(); ++c) {
+    const char utf8[2] = {static_cast<char>(0xC0 | (c >> 6)), static_cast<char>(0x80 | (c & 0x3F))};
+    const char ascii = static_cast<char>(c);
+    character_ids_[c] = vocabulary_.Find(c < 0x80 ? absl::string_view(&ascii, 1) : absl::string_view(utf8, 2));
+  }
+
+  absl::flat_hash_set<int32_t> not_text;
+  if (options_.byte_fallback) not_text.insert(byte_ids_.begin(), byte_ids_.end());
+  not_text.insert(options_.unk_id);
+  rules_.reserve(merges.size());
+  for (const Merge& merge : merges) {
+    rules_[Key(merge.left, merge.right)] = {merge.rank, merge.merged};
+    const absl::string_view left = vocabulary_.Token(merge.left), right = vocabulary_.Token(merge.right);
+    if (left.empty() || right.empty() || not_text.contains(merge.left) || not_text.contains(merge.right)) {
+      can_cut_ = false;
+      continue;
+    }
+    joints_.insert((uint64_t{FirstCodePoint(left.substr(LastCharOffset(left)))} << 32) | FirstCodePoint(right));
+  }
 }
 
-void BpeModel::Encode(absl::string_view word, std::vector<int32_t>& ids) const {
+void BpeModel::Encode(absl::string_view word, Cache& cache, std::vector<int32_t>& ids) const {
   if (word.empty()) return;
   if (options_.ignore_merges) {
     if (const int32_t id = vocabulary_.Find(word); id >= 0) {
@@ -52,10 +60,57 @@ void BpeModel::Encode(absl::string_view word, std::vector<int32_t>& ids) const {
       return;
     }
   }
-  std::vector<int32_t> symbols;
-  symbols.reserve(word.size());
-  AppendCharacters(word, symbols);
-  MergeSymbols(symbols, ids);
+  if (word.size() < kUncutBytes || !can_cut_) return EncodeSegment(word, cache, ids);
+  while (!word.empty()) {
+    const absl::string_view segment = FirstSegment(word);
+    EncodeSegment(segment, cache, ids);
+    word.remove_prefix(segment.size());
+  }
+}
+
+int32_t BpeModel::CharacterId(absl::string_view character) const {
+  const char32_t c = FirstCodePoint(character);
+  return c < character_ids_.size() ? character_ids_[c] : vocabulary_.Find(character);
+}
+
+absl::string_view BpeModel::FirstSegment(absl::string_view word) const {
+  char32_t previous = 0;
+  bool known = false;  // the previous character is a token; an unknown one belongs to what is beside it
+  for (size_t at = 0; at < word.size();) {
+    const absl::string_view character =
+        word.substr(at, static_cast<size_t>(Utf8CharLength(word.substr(at))));
+    const char32_t c = FirstCodePoint(character);
+    const bool was_known = known;
+    known = CharacterId(character) >= 0;
+    if (was_known && known && !joints_.contains((uint64_t{previous} << 32) | c)) return word.substr(0, at);
+    previous = c;
+    at += character.size();
+  }
+  return word;
+}
+
+void BpeModel::EncodeSegment(absl::string_view segment, Cache& cache, std::vector<int32_t>& ids) const {
+  const bool cached = segment.size() <= kMaxCachedBytes;
+  if (cached) {
+    if (const auto it = cache.words_.find(segment); it != cache.words_.end()) {
+      const auto begin = cache.ids_.begin() + it->second.first;
+      ids.insert(ids.end(), begin, begin + it->second.second);
+      return;
+    }
+  }
+  const size_t first = ids.size();
+  cache.symbols_.clear();
+  AppendCharacters(segment, cache.symbols_);
+  if (cache.symbols_.size() <= kFewSymbols) {
+    MergeFew(cache, ids);
+  } else {
+    MergeMany(cache, ids);
+  }
+  if (cached && cache.words_.size() < kMaxCachedWords) {
+    cache.words_.try_emplace(std::string(segment), static_cast<uint32_t>(cache.ids_.size()),
+                            static_cast<uint32_t>(ids.size() - first));
+    cache.ids_.insert(cache.ids_.end(), ids.begin() + static_cast<int64_t>(first), ids.end());
+  }
 }
 
 void BpeModel::AppendCharacters(absl::string_view word, std::vector<int32_t>& symbols) const {
@@ -69,7 +124,7 @@ void BpeModel::AppendCharacters(absl::string_view word, std::vector<int32_t>& sy
   while (!word.empty()) {
     const absl::string_view character = word.substr(0, static_cast<size_t>(Utf8CharLength(word)));
     word.remove_prefix(character.size());
-    if (const int32_t id = vocabulary_.Find(character); id >= 0) {
+    if (const int32_t id = CharacterId(character); id >= 0) {
       flush();
       symbols.push_back(id);
       continue;
@@ -80,28 +135,49 @@ void BpeModel::AppendCharacters(absl::string_view word, std::vector<int32_t>& sy
       continue;
     }
     if (options_.unk_id < 0) continue;
-    if (options_.fuse_unk) {
-      pending_unknowns = 1;
-    } else {
-      // The one before is written now, this one waits.
-      flush();
-      pending_unknowns = 1;
-    }
+    // Unless they are fused, the one before is written now; this one waits.
+    if (!options_.fuse_unk) flush();
+    pending_unknowns = 1;
   }
   flush();
 }
 
-void BpeModel::MergeSymbols(const std::vector<int32_t>& symbols, std::vector<int32_t>& ids) const {
-  const auto count = static_cast<int32_t>(symbols.size());
-  std::vector<Symbol> list(symbols.size());
-  for (int32_t i = 0; i < count; ++i) {
-    list[static_cast<size_t>(i)] = {symbols[static_cast<size_t>(i)], i - 1, i + 1 < count ? i + 1 : -1};
+void BpeModel::MergeFew(Cache& cache, std::vector<int32_t>& ids) const {
+  int32_t symbols[kFewSymbols], ranks[kFewSymbols], merged[kFewSymbols];  // [i]: of the pair i, i + 1
+  size_t count = cache.symbols_.size();
+  std::copy(cache.symbols_.begin(), cache.symbols_.end(), symbols);
+  const auto look_up = [&](size_t i) {
+    const auto rule = i + 1 < count ? rules_.find(Key(symbols[i], symbols[i + 1])) : rules_.end();
+    ranks[i] = rule == rules_.end() ? kNoRank : rule->second.rank;
+    merged[i] = rule == rules_.end() ? -1 : rule->second.merged;
+  };
+  for (size_t i = 0; i < count; ++i) look_up(i);
+  while (count > 1) {
+    const auto best = static_cast<size_t>(std::min_element(ranks, ranks + count) - ranks);  // the leftmost of equals
+    if (ranks[best] == kNoRank) break;
+    symbols[best] = merged[best];
+    std::copy(symbols + best + 2, symbols + count, symbols + best + 1);
+    std::copy(ranks + best + 2, ranks + count, ranks + best + 1);
+    std::copy(merged + best + 2, merged + count, merged + best + 1);
+    --count;
+    look_up(best);
+    if (best > 0) look_up(best - 1);
   }
-  const auto at = [&](int32_t position) -> Symbol& { return list[static_cast<size_t>(position)]; };
+  ids.insert(ids.end(), symbols, symbols + count);
+}
+
+void BpeModel::MergeMany(Cache& cache, std::vector<int32_t>& ids) const {
+  const auto count = static_cast<int32_t>(cache.symbols_.size());
+  std::vector<Cache::Symbol>& list = cache.list_;
+  list.resize(cache.symbols_.size());
+  for (int32_t i = 0; i < count; ++i) {
+    list[static_cast<size_t>(i)] = {cache.symbols_[static_cast<size_t>(i)], i - 1, i + 1 < count ? i + 1 : -1};
+  }
+  const auto at = [&](int32_t position) -> Cache::Symbol& { return list[static_cast<size_t>(position)]; };
   const auto rule_of = [&](int32_t left, int32_t right) { return rules_.find(Key(at(left).id, at(right).id)); };
 
-  std::vector<Candidate> heap;
-  heap.reserve(symbols.size());
+  std::vector<Cache::Candidate>& heap = cache.heap_;
+  heap.clear();
   for (int32_t i = 0; i + 1 < count; ++i) {
     if (const auto rule = rule_of(i, i + 1); rule != rules_.end())
       heap.push_back({rule->second.rank, i, rule->second.merged});
@@ -116,15 +192,15 @@ void BpeModel::MergeSymbols(const std::vector<int32_t>& symbols, std::vector<int
 
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end(), ComesLater());
-    const Candidate top = heap.back();
+    const Cache::Candidate top = heap.back();
     heap.pop_back();
-    Symbol& left = at(top.position);
+    Cache::Symbol& left = at(top.position);
     if (left.id < 0 || left.next < 0) continue;
     // Stale unless the pair that stands there now gives the same token.
     const auto rule = rule_of(top.position, left.next);
     if (rule == rules_.end() || rule->second.merged != top.merged) continue;
 
-    Symbol& right = at(left.next);
+    Cache::Symbol& right = at(left.next);
     left.id = top.merged;
     left.next = right.next;
     right.id = -1;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "engine/base/check.h"
+#include "engine/tokenizer/byte_level.h"
 #include "engine/tokenizer/utf8.h"
 
 namespace ration {
@@ -58,6 +59,8 @@ void DecoderChain::Emit(size_t step, Part part, std::string& text) {
       return EmitBytes(step, part, text);
     case DecoderStep::Kind::kStrip:
       return EmitStripped(step, part, text);
+    case DecoderStep::Kind::kByteLevel:
+      return EmitByteLevel(step, part, text);
     case DecoderStep::Kind::kFuse: {
       const bool begins = !state.started;
       state.started = true;
@@ -85,6 +88,12 @@ void DecoderChain::Finish(std::string& text) {
     if ((*steps_)[step].kind == DecoderStep::Kind::kByteFallback) FlushBytes(step, text);
     // Always one token, even of nothing; its end reaches the steps after it.
     if ((*steps_)[step].kind == DecoderStep::Kind::kFuse) Emit(step + 1, {"", !state.started, true}, text);
+    if ((*steps_)[step].kind == DecoderStep::Kind::kByteLevel) {
+      // A character that is not completed is one U+FFFD, however many bytes it has so far.
+      const absl::string_view rest = state.pending.empty() ? "" : kReplacementCharacter;
+      state.pending.clear();
+      Emit(step + 1, {rest, !state.started, true}, text);
+    }
   }
 }
 
@@ -142,6 +151,32 @@ void DecoderChain::FlushBytes(size_t step, std::string& text) {
   if (run.empty()) return;
   if (whole) return Emit(step + 1, {run, true, true}, text);
   for (size_t i = 0; i < run.size(); ++i) Emit(step + 1, {kReplacementCharacter, true, true}, text);
+}
+
+void DecoderChain::EmitByteLevel(size_t step, Part part, std::string& text) {
+  RATION_CHECK(part.begins && part.ends);
+  State& state = states_[step];
+  AppendBytesOfToken(part.text, state.pending);
+  std::string characters;
+  absl::string_view rest = state.pending;
+  while (!rest.empty()) {
+    const int length = Utf8CharLength(rest);
+    if (length == 0) break;  // the next token may complete it
+    if (length > 0) {
+      characters.append(rest.data(), static_cast<size_t>(length));
+      rest.remove_prefix(static_cast<size_t>(length));
+      continue;
+    }
+    // As many bytes as could begin a character.
+    size_t broken = 1;
+    while (broken < rest.size() && Utf8CharLength(rest.substr(0, broken + 1)) == 0) ++broken;
+    absl::StrAppend(&characters, kReplacementCharacter);
+    rest.remove_prefix(broken);
+  }
+  state.pending.erase(0, state.pending.size() - rest.size());
+  const bool begins = !state.started;
+  state.started = true;
+  Emit(step + 1, {characters, begins, false}, text);
 }
 
 void DecoderChain::EmitStripped(size_t step, Part part, std::string& text) {

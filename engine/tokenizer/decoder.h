@@ -21,6 +21,8 @@ struct DecoderStep {
     kStrip,  // from each token, up to `start` times `content` (one character) at its beginning, `stop` times at its end
     kMetaspace,  // `content` (one character) becomes a space; in the first token, with `drop_in_first`, nothing
     kJoin,       // `content` between the tokens (a file without a decoder joins with spaces)
+    kByteLevel,  // all tokens become one: the bytes that their characters stand for (byte_level.h); a longest beginning
+                 // of a character that is not completed, or a byte that begins none, becomes one U+FFFD
   };
   Kind kind = Kind::kFuse;
   std::string pattern;
@@ -31,7 +33,7 @@ struct DecoderStep {
 
 class DecoderChain {
  public:
-  // `steps` must outlive the chain. REQUIRES: no kByteFallback after a kFuse.
+  // `steps` must outlive the chain. REQUIRES: no kByteFallback or kByteLevel after a kFuse or kByteLevel.
   explicit DecoderChain(const std::vector<DecoderStep>* steps) : steps_(steps), states_(steps->size()) {}
 
   // Appends to `text` what became certain. REQUIRES: `token` is valid UTF-8. What is appended is whole characters.
@@ -47,10 +49,10 @@ class DecoderChain {
     bool ends;    // this is the token's end
   };
   struct State {
-    std::string pending;    // kReplace: a beginning of `pattern`; kByteFallback: the bytes of the run
+    std::string pending;    // kReplace: a beginning of `pattern`; kByteFallback: the bytes of the run; kByteLevel: of a character
     size_t char_begin = 0;  // kByteFallback: where the unfinished last character of `pending` begins
     bool broken = false;    // kByteFallback: the run is invalid, its bytes are out
-    bool started = false;   // kFuse, kMetaspace, kJoin: there was a token
+    bool started = false;   // kFuse, kByteLevel, kMetaspace, kJoin: there was a token
     bool in_first = false;  // kMetaspace
     bool at_front = false;  // kStrip: only stripped characters so far
     int64_t front = 0;      // kStrip: characters stripped from the front
@@ -61,6 +63,7 @@ class DecoderChain {
   void EmitReplaced(size_t step, Part part, std::string& text);
   void EmitBytes(size_t step, Part part, std::string& text);
   void EmitStripped(size_t step, Part part, std::string& text);
+  void EmitByteLevel(size_t step, Part part, std::string& text);
   void FlushBytes(size_t step, std::string& text);
 
   const std::vector<DecoderStep>* steps_;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "engine/base/check.h"
+#include "engine/base/status_macros.h"
 #include "engine/tokenizer/utf8.h"
 
 namespace ration {
@@ -43,11 +44,22 @@ std::string Lowercase(absl::string_view text) {
   return result;
 }
 
-std::string ApplyStep(const NormalizerStep& step, std::string text) {
+absl::StatusOr<std::string> ReplaceMatches(const Regex& regex, absl::string_view content, absl::string_view text,
+                                           RegexBudget& budget) {
+  std::string result;
+  RATION_RETURN_IF_ERROR(regex.Split(text, budget, [&](absl::string_view part, bool is_match) {
+    absl::StrAppend(&result, is_match ? content : part);
+    return absl::OkStatus();
+  }));
+  return result;
+}
+
+absl::StatusOr<std::string> ApplyStep(const NormalizerStep& step, std::string text, RegexBudget& budget) {
   switch (step.kind) {
     case NormalizerStep::Kind::kPrepend:
       return text.empty() ? text : absl::StrCat(step.content, text);
     case NormalizerStep::Kind::kReplace:
+      if (step.regex != nullptr) return ReplaceMatches(*step.regex, step.content, text, budget);
       return absl::StrReplaceAll(text, {{step.pattern, step.content}});
     case NormalizerStep::Kind::kStrip: {
       absl::string_view rest = text;
@@ -71,9 +83,12 @@ std::string ApplyStep(const NormalizerStep& step, std::string text) {
 
 }  // namespace
 
-std::string Normalize(const std::vector<NormalizerStep>& steps, absl::string_view text) {
+absl::StatusOr<std::string> Normalize(const std::vector<NormalizerStep>& steps, absl::string_view text,
+                                      RegexBudget& budget) {
   std::string result(text);
-  for (const NormalizerStep& step : steps) result = ApplyStep(step, std::move(result));
+  for (const NormalizerStep& step : steps) {
+    RATION_ASSIGN_OR_RETURN(result, ApplyStep(step, std::move(result), budget));
+  }
   return result;
 }
 

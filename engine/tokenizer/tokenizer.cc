@@ -1,4 +1,4 @@
-// See tokenizer.h. Puts the parts of tokenizer.json together: added tokens, normaliser, words, model,
+// See tokenizer.h. Puts the parts of a TokenizerSpec together: added tokens, normaliser, words, model,
 // template; decoder.
 #include "engine/tokenizer/tokenizer.h"
 
@@ -13,10 +13,14 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/tokenizer/added_tokens.h"
+#include "engine/tokenizer/bpe.h"
 #include "engine/tokenizer/decoder.h"
 #include "engine/tokenizer/normalizer.h"
 #include "engine/tokenizer/pre_tokenizer.h"
+#include "engine/tokenizer/regex.h"
 #include "engine/tokenizer/tokenizer_json.h"
+#include "engine/tokenizer/tokenizer_model.h"
+#include "engine/tokenizer/tokenizer_spec.h"
 #include "engine/tokenizer/utf8.h"
 
 namespace ration {
@@ -25,22 +29,30 @@ namespace {
 // Positions inside a word are 32-bit, and a normaliser may lengthen the text kMaxReplacementGrowth times.
 constexpr size_t kMaxTextBytes = 16 << 20;
 
-std::vector<AddedTokenMatcher::Pattern> Patterns(const TokenizerSpec& spec, bool normalized) {
+absl::StatusOr<std::vector<AddedTokenMatcher::Pattern>> Patterns(const TokenizerSpec& spec, bool normalized) {
   std::vector<AddedTokenMatcher::Pattern> patterns;
+  RegexBudget budget;
   // Special ones first: they win where two have the same pattern.
   for (bool special : {true, false}) {
     for (const AddedToken& token : spec.added_tokens) {
       if (token.normalized != normalized || token.special != special) continue;
-      patterns.push_back({normalized ? Normalize(spec.normalizer, token.content) : token.content, token});
+      std::string content = token.content;
+      if (normalized && !token.exact) {
+        RATION_ASSIGN_OR_RETURN(content, Normalize(spec.normalizer, token.content, budget));
+      }
+      patterns.push_back({std::move(content), token});
     }
   }
   return patterns;
 }
 
-class JsonTokenizer final : public Tokenizer {
+class SpecTokenizer final : public Tokenizer {
  public:
-  explicit JsonTokenizer(TokenizerSpec spec)
-      : spec_(std::move(spec)), raw_matcher_(Patterns(spec_, false)), normalized_matcher_(Patterns(spec_, true)) {
+  SpecTokenizer(TokenizerSpec spec, std::vector<AddedTokenMatcher::Pattern> raw_patterns,
+                std::vector<AddedTokenMatcher::Pattern> normalized_patterns)
+      : spec_(std::move(spec)),
+        raw_matcher_(std::move(raw_patterns)),
+        normalized_matcher_(std::move(normalized_patterns)) {
     int32_t size = spec_.model.vocabulary().size();
     for (const AddedToken& token : spec_.added_tokens) size = std::max(size, token.id + 1);
     tokens_.resize(static_cast<size_t>(size));
@@ -67,12 +79,14 @@ class JsonTokenizer final : public Tokenizer {
     if (add_special_tokens) ids = spec_.ids_before;
     std::vector<AddedTokenMatcher::Piece> pieces;
     raw_matcher_.Split(text, pieces);
+    RegexBudget budget;
+    BpeModel::Cache cache;
     bool at_text_start = true;
     for (const AddedTokenMatcher::Piece& piece : pieces) {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
-      } else {
-        EncodePiece(piece.text, at_text_start, ids);
+      } else if (absl::Status status = EncodePiece(piece.text, at_text_start, budget, cache, ids); !status.ok()) {
+        return absl::Status(status.code(), absl::StrCat("text: ", status.message()));
       }
       at_text_start = false;
     }
@@ -118,7 +132,7 @@ class JsonTokenizer final : public Tokenizer {
  private:
   class Stream final : public DecodeStream {
    public:
-    Stream(const JsonTokenizer* tokenizer, bool skip_special_tokens)
+    Stream(const SpecTokenizer* tokenizer, bool skip_special_tokens)
         : tokenizer_(tokenizer), skip_special_tokens_(skip_special_tokens), chain_(&tokenizer->spec_.decoder) {}
     void Append(int32_t id, std::string& text) override {
       if (id >= 0 && id < tokenizer_->vocab_size()) tokenizer_->PushToken(id, skip_special_tokens_, chain_, text);
@@ -127,25 +141,30 @@ class JsonTokenizer final : public Tokenizer {
     std::unique_ptr<DecodeStream> Clone() const override { return std::make_unique<Stream>(*this); }
 
    private:
-    const JsonTokenizer* tokenizer_;
+    const SpecTokenizer* tokenizer_;
     bool skip_special_tokens_;
     DecoderChain chain_;
   };
 
   // A piece of raw text without raw added tokens.
-  void EncodePiece(absl::string_view raw, bool at_text_start, std::vector<int32_t>& ids) const {
-    const std::string normalized = Normalize(spec_.normalizer, raw);
+  absl::Status EncodePiece(absl::string_view raw, bool at_text_start, RegexBudget& budget, BpeModel::Cache& cache,
+                           std::vector<int32_t>& ids) const {
+    RATION_ASSIGN_OR_RETURN(const std::string normalized, Normalize(spec_.normalizer, raw, budget));
     std::vector<AddedTokenMatcher::Piece> pieces;
     normalized_matcher_.Split(normalized, pieces);
     for (const AddedTokenMatcher::Piece& piece : pieces) {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
       } else {
-        PreTokenize(spec_.pre_tokenizer, piece.text, at_text_start,
-                    [&](absl::string_view word, bool) { spec_.model.Encode(word, ids); });
+        RATION_RETURN_IF_ERROR(PreTokenize(spec_.pre_tokenizer, piece.text, at_text_start, budget,
+                                           [&](absl::string_view word, bool) {
+                                             spec_.model.Encode(word, cache, ids);
+                                             return absl::OkStatus();
+                                           }));
       }
       at_text_start = false;
     }
+    return absl::OkStatus();
   }
 
   // REQUIRES: 0 <= id < vocab_size(). An id that the file leaves out adds nothing, not even an empty token.
@@ -162,21 +181,50 @@ class JsonTokenizer final : public Tokenizer {
   absl::flat_hash_map<absl::string_view, int32_t> added_ids_;
 };
 
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(absl::StatusOr<TokenizerSpec> spec) {
+  RATION_RETURN_IF_ERROR(spec.status());
+  RATION_ASSIGN_OR_RETURN(std::vector<AddedTokenMatcher::Pattern> raw_patterns, Patterns(*spec, false));
+  RATION_ASSIGN_OR_RETURN(std::vector<AddedTokenMatcher::Pattern> normalized_patterns, Patterns(*spec, true));
+  return std::unique_ptr<Tokenizer>(
+      std::make_unique<SpecTokenizer>(*std::move(spec), std::move(raw_patterns), std::move(normalized_patterns)));
+}
+
+// The file's content; empty if it cannot be opened.
+absl::StatusOr<std::string> ReadIfThere(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return std::string();
+  std::ostringstream content;
+  content << file.rdbuf();
+  if (file.bad() || !content) return absl::DataLossError(absl::StrCat(path, ": cannot be read"));
+  return std::move(content).str();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(absl::string_view tokenizer_json) {
-  RATION_ASSIGN_OR_RETURN(TokenizerSpec spec, ParseTokenizerJson(tokenizer_json));
-  return std::unique_ptr<Tokenizer>(std::make_unique<JsonTokenizer>(std::move(spec)));
+  return MakeTokenizer(ParseTokenizerJson(tokenizer_json));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> ParseSentencePieceTokenizer(absl::string_view tokenizer_model,
+                                                                       absl::string_view tokenizer_config,
+                                                                       absl::string_view added_tokens) {
+  return MakeTokenizer(ParseTokenizerModel(tokenizer_model, tokenizer_config, added_tokens));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory) {
-  const std::string path = absl::StrCat(directory, "/tokenizer.json");
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-  std::ostringstream content;
-  content << file.rdbuf();
-  if (!file || !content) return absl::DataLossError(absl::StrCat(path, ": cannot be read"));
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = ParseTokenizer(content.str());
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = absl::NotFoundError("");
+  if (std::ifstream(directory + "/tokenizer.json").good()) {
+    RATION_ASSIGN_OR_RETURN(const std::string json, ReadIfThere(directory + "/tokenizer.json"));
+    tokenizer = ParseTokenizer(json);
+  } else if (std::ifstream(directory + "/tokenizer.model").good()) {
+    RATION_ASSIGN_OR_RETURN(const std::string model, ReadIfThere(directory + "/tokenizer.model"));
+    RATION_ASSIGN_OR_RETURN(const std::string config, ReadIfThere(directory + "/tokenizer_config.json"));
+    RATION_ASSIGN_OR_RETURN(const std::string added_tokens, ReadIfThere(directory + "/added_tokens.json"));
+    tokenizer = ParseSentencePieceTokenizer(model, config, added_tokens);
+  } else {
+    return absl::NotFoundError(
+        absl::StrCat(directory, "/tokenizer.json: cannot be opened, and there is no tokenizer.model"));
+  }
   if (tokenizer.ok()) return tokenizer;
   return absl::Status(tokenizer.status().code(), absl::StrCat(directory, "/", tokenizer.status().message()));
 }

@@ -1,4 +1,4 @@
-// Text to token ids and back, as tokenizer.json defines it.
+// Text to token ids and back, as tokenizer.json or sentencepiece's tokenizer.model defines it.
 // Layer: engine/tokenizer. Immutable after loading; every method is thread-safe.
 #ifndef RATION_ENGINE_TOKENIZER_TOKENIZER_H_
 #define RATION_ENGINE_TOKENIZER_TOKENIZER_H_
@@ -32,7 +32,8 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   // Encodes `text`; added and special tokens inside the text are recognised. With `add_special_tokens` the post-processor's
-  // template (usually a BOS) is applied. InvalidArgument if the text is not valid UTF-8 (the message gives the byte offset).
+  // template (usually a BOS) is applied. InvalidArgument if the text is not valid UTF-8 (the message gives the byte offset), too
+  // long, or takes one of the tokenizer's regular expressions more time or memory than they are allowed.
   // Cost: O(n log n) in the text's length.
   virtual absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text, bool add_special_tokens) const = 0;
 
@@ -52,12 +53,17 @@ class Tokenizer {
   virtual bool IsSpecial(int32_t id) const = 0;
 };
 
-// Reads DIRECTORY/tokenizer.json. NotFound names the file; InvalidArgument or Unimplemented names the part of the file (e.g.
-// "model.merges[17]", a pre-tokenizer type) and what is wrong with it.
+// Reads DIRECTORY/tokenizer.json or, where there is none, tokenizer.model with tokenizer_config.json and added_tokens.json.
+// NotFound names the file; InvalidArgument or Unimplemented names the part of the file (e.g. "model.merges[17]", a
+// pre-tokenizer type) and what is wrong with it.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory);
 
 // The same from the file's text (tests, fuzzing).
 absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(absl::string_view tokenizer_json);
+// The texts of the three files; an empty one stands for a missing tokenizer_config.json or added_tokens.json.
+absl::StatusOr<std::unique_ptr<Tokenizer>> ParseSentencePieceTokenizer(absl::string_view tokenizer_model,
+                                                                       absl::string_view tokenizer_config,
+                                                                       absl::string_view added_tokens);
 
 }  // namespace ration
 

@@ -8,12 +8,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/quote.h"
 #include "engine/base/status_macros.h"
 #include "engine/base/strict_json.h"
+#include "engine/tokenizer/added_tokens_json.h"
 #include "engine/tokenizer/json_part.h"
 #include "engine/tokenizer/tokenizer_json_chains.h"
 
@@ -21,14 +21,6 @@ namespace ration {
 namespace {
 
 constexpr char kFileName[] = "tokenizer.json";
-
-// A vocabulary may have holes, but a file must not make us allocate far more than it contains.
-absl::Status CheckDensity(const JsonPart& part, int64_t size, size_t tokens) {
-  const int64_t limit = 2 * static_cast<int64_t>(tokens) + 1024;
-  if (size <= limit) return absl::OkStatus();
-  return part.InvalidArgument(
-      absl::StrCat("id ", size - 1, " is too high for ", tokens, " tokens; the limit is ", limit - 1));
-}
 
 absl::StatusOr<Vocabulary> ParseVocabulary(const JsonPart& model) {
   RATION_ASSIGN_OR_RETURN(const JsonPart part, model.Member("vocab"));
@@ -87,7 +79,8 @@ absl::StatusOr<std::vector<BpeModel::Merge>> ParseMerges(const JsonPart& model, 
       return error("must be a string \"a b\" or an array of two strings");
     }
     const std::string merged = absl::StrCat(left, right);
-    const BpeModel::Merge ids = {vocabulary.Find(left), vocabulary.Find(right), vocabulary.Find(merged)};
+    const BpeModel::Merge ids = {vocabulary.Find(left), vocabulary.Find(right), vocabulary.Find(merged),
+                                 static_cast<int32_t>(merges.size())};
     for (const auto& [id, content] : {std::make_pair(ids.left, left), std::make_pair(ids.right, right),
                                       std::make_pair(ids.merged, absl::string_view(merged))}) {
       if (id < 0) return error(absl::StrCat("token ", Quoted(content), " is not in model.vocab"));
@@ -131,70 +124,10 @@ absl::StatusOr<BpeModel> ParseModel(const JsonPart& root) {
   return BpeModel(std::move(vocabulary), merges, options);
 }
 
-absl::StatusOr<AddedToken> ParseAddedToken(const JsonPart& part, const Vocabulary& vocabulary) {
-  AddedToken token;
-  RATION_ASSIGN_OR_RETURN(const JsonPart id, part.Member("id"));
-  RATION_ASSIGN_OR_RETURN(const int64_t number, id.Int(0, kMaxVocabSize - 1));
-  token.id = static_cast<int32_t>(number);
-  RATION_ASSIGN_OR_RETURN(const JsonPart content, part.Member("content"));
-  RATION_ASSIGN_OR_RETURN(token.content, content.String());
-  if (token.content.empty()) return content.InvalidArgument("must not be empty");
-  if (token.content.size() > kMaxTokenBytes) {
-    return content.InvalidArgument(absl::StrCat("has ", token.content.size(), " bytes; the limit is ", kMaxTokenBytes));
-  }
-  RATION_ASSIGN_OR_RETURN(token.special, part.BoolMember("special", false));
-  RATION_ASSIGN_OR_RETURN(token.normalized, part.BoolMember("normalized", !token.special));
-  RATION_ASSIGN_OR_RETURN(token.single_word, part.BoolMember("single_word", false));
-  RATION_ASSIGN_OR_RETURN(token.lstrip, part.BoolMember("lstrip", false));
-  RATION_ASSIGN_OR_RETURN(token.rstrip, part.BoolMember("rstrip", false));
-
-  const int32_t model_id = vocabulary.Find(token.content);
-  if (model_id >= 0 && model_id != token.id) {
-    return id.InvalidArgument(
-        absl::StrCat(token.id, " is not the id of ", Quoted(token.content), " in model.vocab, which is ", model_id));
-  }
-  if (model_id < 0 && vocabulary.Contains(token.id)) {
-    return id.InvalidArgument(
-        absl::StrCat(token.id, " is the id of ", Quoted(vocabulary.Token(token.id)), " in model.vocab"));
-  }
-  return token;
-}
-
-absl::StatusOr<std::vector<AddedToken>> ParseAddedTokens(const JsonPart& root, const Vocabulary& vocabulary) {
-  std::vector<AddedToken> tokens;
-  const std::optional<JsonPart> part = root.OptionalMember("added_tokens");
-  if (!part.has_value()) return tokens;
-  RATION_RETURN_IF_ERROR(part->ExpectArray(static_cast<size_t>(kMaxVocabSize)));
-  absl::flat_hash_map<int32_t, size_t> index_of_id;
-  absl::flat_hash_map<std::string, size_t> index_of_content;
-  int32_t size = vocabulary.size();
-  for (size_t i = 0; i < part->value().size(); ++i) {
-    const JsonPart element = part->Element(i);
-    RATION_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(element, vocabulary));
-    if (const auto [it, inserted] = index_of_id.try_emplace(token.id, i); !inserted) {
-      return element.InvalidArgument(absl::StrCat("id ", token.id, " is that of added_tokens[", it->second, "] too"));
-    }
-    if (const auto [it, inserted] = index_of_content.try_emplace(token.content, i); !inserted) {
-      return element.InvalidArgument(
-          absl::StrCat("content ", Quoted(token.content), " is that of added_tokens[", it->second, "] too"));
-    }
-    size = std::max(size, token.id + 1);
-    tokens.push_back(std::move(token));
-  }
-  RATION_RETURN_IF_ERROR(CheckDensity(*part, size, static_cast<size_t>(vocabulary.size()) + tokens.size()));
-  return tokens;
-}
-
-// TemplateProcessing for one text: tokens, the text, tokens.
-absl::Status ParsePostProcessor(const JsonPart& root, TokenizerSpec& spec) {
-  const std::optional<JsonPart> processor = root.OptionalMember("post_processor");
-  if (!processor.has_value()) return absl::OkStatus();
-  RATION_ASSIGN_OR_RETURN(const JsonPart type_part, processor->Member("type"));
-  RATION_ASSIGN_OR_RETURN(const std::string type, type_part.String());
-  if (type != "TemplateProcessing") {
-    return processor->Unimplemented(absl::StrCat("post_processor type ", Quoted(type), " is not supported"));
-  }
-  RATION_ASSIGN_OR_RETURN(const JsonPart single, processor->Member("single"));
+// TemplateProcessing for one text: tokens, the text, tokens. They go around what earlier templates put there.
+absl::Status ParseTemplate(const JsonPart& processor, TokenizerSpec& spec) {
+  RATION_ASSIGN_OR_RETURN(const JsonPart single, processor.Member("single"));
+  std::vector<int32_t> before, after;
   RATION_RETURN_IF_ERROR(single.ExpectArray(kMaxChainSteps));
   bool text_seen = false;
   for (size_t i = 0; i < single.value().size(); ++i) {
@@ -210,7 +143,7 @@ absl::Status ParsePostProcessor(const JsonPart& root, TokenizerSpec& spec) {
     RATION_ASSIGN_OR_RETURN(const JsonPart special, piece.Member("SpecialToken"));
     RATION_ASSIGN_OR_RETURN(const JsonPart name_part, special.Member("id"));
     RATION_ASSIGN_OR_RETURN(const std::string name, name_part.String());
-    RATION_ASSIGN_OR_RETURN(const JsonPart special_tokens, processor->Member("special_tokens"));
+    RATION_ASSIGN_OR_RETURN(const JsonPart special_tokens, processor.Member("special_tokens"));
     RATION_ASSIGN_OR_RETURN(const JsonPart definition, special_tokens.Member(name));
     RATION_ASSIGN_OR_RETURN(const JsonPart ids, definition.Member("ids"));
     RATION_RETURN_IF_ERROR(ids.ExpectArray(kMaxChainSteps));
@@ -218,10 +151,32 @@ absl::Status ParsePostProcessor(const JsonPart& root, TokenizerSpec& spec) {
     for (const AddedToken& token : spec.added_tokens) size = std::max(size, token.id + 1);
     for (size_t k = 0; k < ids.value().size(); ++k) {
       RATION_ASSIGN_OR_RETURN(const int64_t id, ids.Element(k).Int(0, size - 1));
-      (text_seen ? spec.ids_after : spec.ids_before).push_back(static_cast<int32_t>(id));
+      (text_seen ? after : before).push_back(static_cast<int32_t>(id));
     }
   }
   if (!text_seen) return single.InvalidArgument("the text ({\"Sequence\": {\"id\": \"A\"}}) is missing");
+  spec.ids_before.insert(spec.ids_before.begin(), before.begin(), before.end());
+  spec.ids_after.insert(spec.ids_after.end(), after.begin(), after.end());
+  return absl::OkStatus();
+}
+
+// One of "processors" or the only one. ByteLevel changes offsets, which nobody asks for here.
+absl::Status ParsePostProcessorStep(const JsonPart& processor, int& steps, TokenizerSpec& spec) {
+  if (++steps > static_cast<int>(kMaxChainSteps)) {
+    return processor.InvalidArgument(absl::StrCat("more than ", kMaxChainSteps, " steps"));
+  }
+  RATION_ASSIGN_OR_RETURN(const JsonPart type_part, processor.Member("type"));
+  RATION_ASSIGN_OR_RETURN(const std::string type, type_part.String());
+  if (type == "TemplateProcessing") return ParseTemplate(processor, spec);
+  if (type == "ByteLevel") return absl::OkStatus();
+  if (type != "Sequence") {
+    return processor.Unimplemented(absl::StrCat("post_processor type ", Quoted(type), " is not supported"));
+  }
+  RATION_ASSIGN_OR_RETURN(const JsonPart parts, processor.Member("processors"));
+  RATION_RETURN_IF_ERROR(parts.ExpectArray(kMaxChainSteps));
+  for (size_t i = 0; i < parts.value().size(); ++i) {
+    RATION_RETURN_IF_ERROR(ParsePostProcessorStep(parts.Element(i), steps, spec));
+  }
   return absl::OkStatus();
 }
 
@@ -244,7 +199,10 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerJson(absl::string_view text) {
   TokenizerSpec spec = {
       std::move(added_tokens), std::move(normalizer), std::move(pre_tokenizer), std::move(model), {}, {},
       std::move(decoder)};
-  RATION_RETURN_IF_ERROR(ParsePostProcessor(root, spec));
+  if (const std::optional<JsonPart> processor = root.OptionalMember("post_processor"); processor.has_value()) {
+    int steps = 0;
+    RATION_RETURN_IF_ERROR(ParsePostProcessorStep(*processor, steps, spec));
+  }
   return spec;
 }
 

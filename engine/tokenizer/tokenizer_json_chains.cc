@@ -6,12 +6,15 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/quote.h"
 #include "engine/base/status_macros.h"
+#include "engine/tokenizer/byte_level.h"
+#include "engine/tokenizer/split_pre_tokenizer.h"
 #include "engine/tokenizer/tokenizer_json.h"
 #include "engine/tokenizer/utf8.h"
 
@@ -56,16 +59,17 @@ absl::Status ForEachStep(const JsonPart& part, absl::string_view list, size_t& s
   return absl::OkStatus();
 }
 
-// {"String": "x"}, or {"Regex": "x"} where x has no character that means something to a regular expression.
-absl::StatusOr<std::string> ParsePattern(const JsonPart& part) {
+// {"String": "x"} or {"Regex": "x"}; an expression that says no more than a string comes out as one.
+absl::StatusOr<std::variant<std::string, Regex>> ParsePattern(const JsonPart& part) {
   RATION_ASSIGN_OR_RETURN(const JsonPart pattern, part.Member("pattern"));
   const bool is_regex = pattern.OptionalMember("Regex").has_value();
   RATION_ASSIGN_OR_RETURN(std::string text, StringMember(pattern, is_regex ? "Regex" : "String", kMaxTokenBytes));
   if (text.empty()) return pattern.InvalidArgument("must not be empty");
-  if (is_regex && text.find_first_of("\\^$.|?*+()[]{}") != std::string::npos) {
-    return pattern.Unimplemented(absl::StrCat("the regular expression ", Quoted(text), " is not supported"));
-  }
-  return text;
+  if (!is_regex || text.find_first_of("\\^$.|?*+()[]{}") == std::string::npos) return text;
+  absl::StatusOr<Regex> regex = Regex::Compile(text);
+  if (regex.ok()) return *std::move(regex);
+  return absl::IsUnimplemented(regex.status()) ? pattern.Unimplemented(regex.status().message())
+                                               : pattern.InvalidArgument(regex.status().message());
 }
 
 // Multiplies `growth` by how much longer a replacement can make a text.
@@ -85,9 +89,18 @@ absl::StatusOr<NormalizerStep> ParseNormalizerStep(const JsonPart& part, absl::s
     RATION_ASSIGN_OR_RETURN(step.content, StringMember(part, "prepend", kMaxTokenBytes));
   } else if (type == "Replace") {
     step.kind = Kind::kReplace;
-    RATION_ASSIGN_OR_RETURN(step.pattern, ParsePattern(part));
+    RATION_ASSIGN_OR_RETURN(auto pattern, ParsePattern(part));
     RATION_ASSIGN_OR_RETURN(step.content, StringMember(part, "content", kMaxTokenBytes));
-    RATION_RETURN_IF_ERROR(LimitGrowth(part, step.pattern.size(), step.content.size(), growth));
+    size_t pattern_bytes;
+    if (auto* regex = std::get_if<Regex>(&pattern)) {
+      if (regex->may_match_empty()) return part.Unimplemented("a regular expression that may match nothing");
+      pattern_bytes = regex->min_length();
+      step.regex = std::make_shared<const Regex>(std::move(*regex));
+    } else {
+      step.pattern = std::get<std::string>(std::move(pattern));
+      pattern_bytes = step.pattern.size();
+    }
+    RATION_RETURN_IF_ERROR(LimitGrowth(part, pattern_bytes, step.content.size(), growth));
   } else if (type == "Strip") {
     step.kind = Kind::kStrip;
     RATION_ASSIGN_OR_RETURN(step.strip_left, part.BoolMember("strip_left", true));
@@ -124,18 +137,84 @@ absl::StatusOr<MetaspacePreTokenizer::Prepend> ParsePrependScheme(const JsonPart
   return scheme->InvalidArgument(absl::StrCat("must be always, first or never, not ", Quoted(name)));
 }
 
+absl::StatusOr<SplitPreTokenizer::Behavior> ParseBehavior(const JsonPart& part, absl::string_view default_name) {
+  using Behavior = SplitPreTokenizer::Behavior;
+  constexpr std::pair<absl::string_view, Behavior> kNames[] = {
+      {"Removed", Behavior::kRemoved},
+      {"Isolated", Behavior::kIsolated},
+      {"MergedWithPrevious", Behavior::kMergedWithPrevious},
+      {"MergedWithNext", Behavior::kMergedWithNext},
+      {"Contiguous", Behavior::kContiguous}};
+  std::string name(default_name);
+  const std::optional<JsonPart> given = part.OptionalMember("behavior");
+  if (given.has_value()) {
+    RATION_ASSIGN_OR_RETURN(name, given->String());
+  }
+  for (const auto& [known, behavior] : kNames) {
+    if (name == known) return behavior;
+  }
+  return (given.has_value() ? *given : part).Unimplemented(absl::StrCat("behavior ", Quoted(name), " is not supported"));
+}
+
+absl::StatusOr<std::unique_ptr<PreTokenizer>> ParsePreTokenizerStep(const JsonPart& part, absl::string_view type) {
+  using Behavior = SplitPreTokenizer::Behavior;
+  const auto split_at = [](SplitPreTokenizer::Pattern pattern, Behavior behavior, bool invert = false) {
+    return std::make_unique<SplitPreTokenizer>(std::move(pattern), behavior, invert);
+  };
+  if (type == "Metaspace") {
+    RATION_ASSIGN_OR_RETURN(std::string replacement, CharacterMember(part, "replacement"));
+    RATION_ASSIGN_OR_RETURN(const MetaspacePreTokenizer::Prepend prepend, ParsePrependScheme(part));
+    RATION_ASSIGN_OR_RETURN(const bool split, part.BoolMember("split", true));
+    return std::make_unique<MetaspacePreTokenizer>(std::move(replacement), prepend, split);
+  }
+  if (type == "ByteLevel") {
+    RATION_ASSIGN_OR_RETURN(const bool add_prefix_space, part.BoolMember("add_prefix_space", true));
+    RATION_ASSIGN_OR_RETURN(const bool use_regex, part.BoolMember("use_regex", true));
+    std::optional<Regex> words;
+    if (use_regex) {
+      RATION_ASSIGN_OR_RETURN(words, Regex::Compile(kGpt2WordRegex));
+    }
+    return std::make_unique<ByteLevelPreTokenizer>(add_prefix_space, std::move(words));
+  }
+  if (type == "Split") {
+    RATION_ASSIGN_OR_RETURN(auto parsed, ParsePattern(part));
+    RATION_ASSIGN_OR_RETURN(const Behavior behavior, ParseBehavior(part, ""));
+    RATION_ASSIGN_OR_RETURN(const bool invert, part.BoolMember("invert", false));
+    if (auto* regex = std::get_if<Regex>(&parsed)) return split_at(std::move(*regex), behavior, invert);
+    return split_at(std::get<std::string>(std::move(parsed)), behavior, invert);
+  }
+  if (type == "Digits") {
+    RATION_ASSIGN_OR_RETURN(const bool individual, part.BoolMember("individual_digits", false));
+    return split_at(&IsNumeric, individual ? Behavior::kIsolated : Behavior::kContiguous);
+  }
+  if (type == "Punctuation") {
+    RATION_ASSIGN_OR_RETURN(const Behavior behavior, ParseBehavior(part, "Isolated"));
+    return split_at(&IsPunctuation, behavior);
+  }
+  if (type == "WhitespaceSplit") return split_at(&IsWhiteSpace, Behavior::kRemoved);
+  if (type == "Whitespace") {
+    // \w+|[^\w\s]+ with the \w of Rust's regular expressions, which this type is defined by.
+    constexpr char kWord[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}";
+    RATION_ASSIGN_OR_RETURN(Regex words, Regex::Compile(absl::StrCat("[", kWord, "]+|[^", kWord, "\\s]+")));
+    return split_at(std::move(words), Behavior::kRemoved, true);
+  }
+  return UnknownType(part, "pre_tokenizer", type);
+}
+
 absl::StatusOr<DecoderStep> ParseDecoderStep(const JsonPart& part, absl::string_view type, bool fused,
                                              int64_t& growth) {
   using Kind = DecoderStep::Kind;
   DecoderStep step;
   if (type == "Replace") {
     step.kind = Kind::kReplace;
-    RATION_ASSIGN_OR_RETURN(step.pattern, ParsePattern(part));
+    RATION_ASSIGN_OR_RETURN(auto pattern, ParsePattern(part));
+    if (std::holds_alternative<Regex>(pattern)) return part.Unimplemented("a regular expression in a decoder");
+    step.pattern = std::get<std::string>(std::move(pattern));
     RATION_ASSIGN_OR_RETURN(step.content, StringMember(part, "content", kMaxTokenBytes));
     RATION_RETURN_IF_ERROR(LimitGrowth(part, step.pattern.size(), step.content.size(), growth));
-  } else if (type == "ByteFallback") {
-    step.kind = Kind::kByteFallback;
-    if (fused) return part.Unimplemented("ByteFallback after Fuse is not supported");
+  } else if (type == "ByteFallback" || type == "ByteLevel") {
+    step.kind = type == "ByteLevel" ? Kind::kByteLevel : Kind::kByteFallback;
+    if (fused) return part.Unimplemented(absl::StrCat(type, " after Fuse or ByteLevel is not supported"));
   } else if (type == "Fuse") {
     step.kind = Kind::kFuse;
   } else if (type == "Strip") {
@@ -177,14 +256,18 @@ absl::StatusOr<std::vector<std::unique_ptr<PreTokenizer>>> ParsePreTokenizer(con
   std::vector<std::unique_ptr<PreTokenizer>> steps;
   const std::optional<JsonPart> pre_tokenizer = root.OptionalMember("pre_tokenizer");
   if (!pre_tokenizer.has_value()) return steps;
+  bool metaspace = false, byte_level = false;
   size_t count = 0;
   RATION_RETURN_IF_ERROR(ForEachStep(
       *pre_tokenizer, "pretokenizers", count, [&](const JsonPart& part, absl::string_view type) -> absl::Status {
-        if (type != "Metaspace") return UnknownType(part, "pre_tokenizer", type);
-        RATION_ASSIGN_OR_RETURN(std::string replacement, CharacterMember(part, "replacement"));
-        RATION_ASSIGN_OR_RETURN(const MetaspacePreTokenizer::Prepend prepend, ParsePrependScheme(part));
-        RATION_ASSIGN_OR_RETURN(const bool split, part.BoolMember("split", true));
-        steps.push_back(std::make_unique<MetaspacePreTokenizer>(std::move(replacement), prepend, split));
+        // These lengthen each word; between other steps a few of them would make any text enormous.
+        bool* lengthened = type == "Metaspace" ? &metaspace : type == "ByteLevel" ? &byte_level : nullptr;
+        if (lengthened != nullptr) {
+          if (*lengthened) return part.Unimplemented(absl::StrCat("a second ", type, " is not supported"));
+          *lengthened = true;
+        }
+        RATION_ASSIGN_OR_RETURN(std::unique_ptr<PreTokenizer> step, ParsePreTokenizerStep(part, type));
+        steps.push_back(std::move(step));
         return absl::OkStatus();
       }));
   return steps;
@@ -204,7 +287,10 @@ absl::StatusOr<std::vector<DecoderStep>> ParseDecoder(const JsonPart& root) {
   size_t count = 0;
   RATION_RETURN_IF_ERROR(ForEachStep(*decoder, "decoders", count, [&](const JsonPart& part, absl::string_view type) {
     const bool fused = std::any_of(steps.begin(), steps.end(),
-                                   [](const DecoderStep& step) { return step.kind == DecoderStep::Kind::kFuse; });
+                                   [](const DecoderStep& step) {
+                                     return step.kind == DecoderStep::Kind::kFuse ||
+                                            step.kind == DecoderStep::Kind::kByteLevel;
+                                   });
     absl::StatusOr<DecoderStep> step = ParseDecoderStep(part, type, fused, growth);
     if (step.ok()) steps.push_back(*std::move(step));
     return step.status();

@@ -3,6 +3,8 @@
 
 #include <utf8proc.h>
 
+#include "absl/strings/ascii.h"
+
 namespace ration {
 
 int Utf8CharLength(absl::string_view text) {
@@ -86,6 +88,17 @@ bool IsWordCharacter(char32_t c) {
     default:
       return false;
   }
+}
+
+bool IsNumeric(char32_t c) {
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
+}
+
+bool IsPunctuation(char32_t c) {
+  if (c < 0x80) return absl::ascii_ispunct(static_cast<unsigned char>(c));
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
 }
 
 absl::string_view StripLeadingWhiteSpace(absl::string_view text) {

@@ -28,6 +28,11 @@ bool IsWhiteSpace(char32_t code_point);
 // A regular expression's \w: letters, marks, decimal numbers, connector punctuation, joiners.
 bool IsWordCharacter(char32_t code_point);
 
+// A number of any kind: decimal digits, fractions, Roman numerals.
+bool IsNumeric(char32_t code_point);
+// Unicode's punctuation categories, and ASCII's symbols.
+bool IsPunctuation(char32_t code_point);
+
 // `text` without the white space at its beginning or end. REQUIRES: valid UTF-8.
 absl::string_view StripLeadingWhiteSpace(absl::string_view text);
 absl::string_view StripTrailingWhiteSpace(absl::string_view text);

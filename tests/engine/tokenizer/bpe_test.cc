@@ -28,7 +28,7 @@ class Fixture {
 
   Tokens Encode(const std::string& word) const {
     std::vector<int32_t> ids;
-    model_.Encode(word, ids);
+    model_.Encode(word, cache_, ids);
     Tokens result;
     for (int32_t id : ids) result.emplace_back(model_.vocabulary().Token(id));
     return result;
@@ -40,12 +40,14 @@ class Fixture {
     Vocabulary vocabulary(std::vector<std::optional<std::string>>(tokens.begin(), tokens.end()));
     std::vector<BpeModel::Merge> ids;
     for (const auto& [left, right] : merges) {
-      ids.push_back({vocabulary.Find(left), vocabulary.Find(right), vocabulary.Find(absl::StrCat(left, right))});
+      ids.push_back({vocabulary.Find(left), vocabulary.Find(right), vocabulary.Find(absl::StrCat(left, right)),
+                     static_cast<int32_t>(ids.size())});
     }
     return BpeModel(std::move(vocabulary), ids, options);
   }
 
   BpeModel model_;
+  mutable BpeModel::Cache cache_;  // of all words of the fixture
 };
 
 TEST(BpeTest, LowerRankGoesFirstWhereverItStands) {
@@ -127,7 +129,8 @@ TEST(BpeTest, AgreesWithTheDefinitionOnRandomMerges) {
     const Fixture bpe(tokens, merges);
     for (int k = 0; k < 5; ++k) {
       std::string word;
-      for (size_t i = random() % 40; i > 0; --i) word += "abc"[random() % 3];
+      // Short and long: both ways of merging, the cache, and words that are cut.
+      for (size_t i = random() % (k < 3 ? 40 : 300); i > 0; --i) word += "abc"[random() % 3];
       EXPECT_EQ(bpe.Encode(word), Simple(word, merges)) << word;
     }
   }

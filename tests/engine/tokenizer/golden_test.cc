@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -58,12 +60,31 @@ std::string Sha256(const std::string& data) {
   return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), size));
 }
 
-TEST(TokenizerGoldenTest, EveryLlama2CaseEncodesAndDecodesAlike) {
-  SKIP_WITHOUT_SHARED();
-  const std::string directory = Shared() + "/golden/tokenizers/llama2";
-  const std::unique_ptr<Tokenizer> tokenizer = Load(directory);
-  ASSERT_NE(tokenizer, nullptr);
-  std::ifstream file(directory + "/cases.jsonl");
+// A family's folder of cases, and where its tokenizer.json lies: beside them, or in RATION_TOKENIZERS.
+class FamilyGoldenTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    SKIP_WITHOUT_SHARED();
+    cases_ = Shared() + "/golden/tokenizers/" + GetParam();
+    std::string directory = cases_;
+    if (!std::ifstream(directory + "/tokenizer.json").good()) {
+      const char* fetched = std::getenv("RATION_TOKENIZERS");
+      if (fetched == nullptr) {
+        GTEST_SKIP() << "RATION_TOKENIZERS is not set (tests/fetch_tokenizers.sh fills it): the " << GetParam()
+                     << " tokenizer was not compared with Hugging Face's";
+      }
+      directory = absl::StrCat(fetched, "/", GetParam());
+    }
+    tokenizer_ = Load(directory);
+    ASSERT_NE(tokenizer_, nullptr);
+  }
+
+  std::string cases_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+void ExpectCasesAlike(const Tokenizer& tokenizer, const std::string& cases_file) {
+  std::ifstream file(cases_file);
   int cases = 0;
   for (std::string line; std::getline(file, line); ++cases) {
     const Json c = Json::parse(line);
@@ -71,41 +92,79 @@ TEST(TokenizerGoldenTest, EveryLlama2CaseEncodesAndDecodesAlike) {
     const auto text = c["text"].get<std::string>();
     const auto ids = c["ids"].get<std::vector<int32_t>>();
     const auto ids_special = c["ids_special"].get<std::vector<int32_t>>();
-    EXPECT_EQ(tokenizer->Encode(text, false).value(), ids);
-    EXPECT_EQ(tokenizer->Encode(text, true).value(), ids_special);
-    EXPECT_EQ(tokenizer->Decode(ids, false).value(), c["decoded"].get<std::string>());
-    EXPECT_EQ(tokenizer->Decode(ids_special, true).value(), c["decoded_skip"].get<std::string>());
-    EXPECT_EQ(Streamed(*tokenizer, ids, false), c["decoded"].get<std::string>());
-    EXPECT_EQ(Streamed(*tokenizer, ids_special, true), c["decoded_skip"].get<std::string>());
+    EXPECT_EQ(tokenizer.Encode(text, false).value(), ids);
+    EXPECT_EQ(tokenizer.Encode(text, true).value(), ids_special);
+    EXPECT_EQ(tokenizer.Decode(ids, false).value(), c["decoded"].get<std::string>());
+    EXPECT_EQ(tokenizer.Decode(ids_special, true).value(), c["decoded_skip"].get<std::string>());
+    EXPECT_EQ(Streamed(tokenizer, ids, false), c["decoded"].get<std::string>());
+    EXPECT_EQ(Streamed(tokenizer, ids_special, true), c["decoded_skip"].get<std::string>());
   }
   EXPECT_EQ(cases, 441);
 }
 
-TEST(TokenizerGoldenTest, EveryIdOfLlama2DecodesAndEncodesAlike) {
-  SKIP_WITHOUT_SHARED();
-  const std::string directory = Shared() + "/golden/tokenizers/llama2";
-  const std::unique_ptr<Tokenizer> tokenizer = Load(directory);
-  ASSERT_NE(tokenizer, nullptr);
-  const Json golden = ReadJson(directory + "/vocab_blocks.json");
-  const auto skip = golden["skip"].get<std::vector<int32_t>>();
+TEST_P(FamilyGoldenTest, EveryCaseEncodesAndDecodesAlike) { ExpectCasesAlike(*tokenizer_, cases_ + "/cases.jsonl"); }
+
+TEST_P(FamilyGoldenTest, PublishedVectorsEncodeAlike) {
+  const Json published = ReadJson(Shared() + "/golden/tokenizers/published_vectors.json");
+  if (!published.contains(GetParam())) GTEST_SKIP() << "Hugging Face publishes no vectors for " << GetParam();
+  for (const Json& vector : published[GetParam()]) {
+    const auto text = vector["text"].get<std::string>();
+    for (const char* member : {"ids", "ids_special"}) {
+      if (!vector.contains(member)) continue;
+      EXPECT_EQ(tokenizer_->Encode(text, std::string(member) == "ids_special").value(),
+                vector[member].get<std::vector<int32_t>>())
+          << text;
+    }
+  }
+}
+
+TEST_P(FamilyGoldenTest, EveryIdDecodesAndEncodesAlike) {
+  const Json golden = ReadJson(cases_ + "/vocab_blocks.json");
+  const auto skip_list = golden["skip"].get<std::vector<int32_t>>();
+  const std::unordered_set<int32_t> skip(skip_list.begin(), skip_list.end());
   int32_t covered = 0;
   for (const Json& block : golden["blocks"]) {
     std::string decoded, encoded;
     for (int32_t id = block["start"]; id < block["end"].get<int32_t>(); ++id, ++covered) {
-      if (std::find(skip.begin(), skip.end(), id) != skip.end()) continue;
-      const std::string text = tokenizer->Decode({id}, false).value();
+      if (skip.count(id) > 0) continue;
+      const std::string text = tokenizer_->Decode({id}, false).value();
       decoded += text + '\0';
-      encoded += absl::StrJoin(tokenizer->Encode(text, false).value(), " ") + "\n";
+      encoded += absl::StrJoin(tokenizer_->Encode(text, false).value(), " ") + "\n";
     }
     EXPECT_EQ(Sha256(decoded), block["decode_sha256"].get<std::string>()) << "ids from " << block["start"];
     EXPECT_EQ(Sha256(encoded), block["encode_sha256"].get<std::string>()) << "ids from " << block["start"];
   }
-  EXPECT_EQ(covered, tokenizer->vocab_size());
+  EXPECT_EQ(covered, tokenizer_->vocab_size());
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, FamilyGoldenTest, ::testing::Values("llama3", "llama2", "gemma2", "opt", "gpt2"),
+                         [](const auto& info) { return std::string(info.param); });
+
+// A directory that has only sentencepiece's own file is read like the tokenizer.json that Hugging Face makes of it.
+TEST(TokenizerGoldenTest, EveryLlama2CaseIsAlikeFromTokenizerModel) {
+  SKIP_WITHOUT_SHARED();
+  const std::string source = Shared() + "/golden/tokenizers/llama2/";
+  const std::string directory = testing::TempDir() + "/llama2";
+  std::filesystem::create_directory(directory);
+  for (const char* name : {"tokenizer.model", "tokenizer_config.json"}) {
+    std::filesystem::copy_file(source + name, absl::StrCat(directory, "/", name),
+                               std::filesystem::copy_options::overwrite_existing);
+  }
+  const std::unique_ptr<Tokenizer> tokenizer = Load(directory);
+  ASSERT_NE(tokenizer, nullptr);
+  ExpectCasesAlike(*tokenizer, source + "cases.jsonl");
+
+  const std::unique_ptr<Tokenizer> json = Load(source);
+  ASSERT_EQ(tokenizer->vocab_size(), json->vocab_size());
+  for (int32_t id = 0; id < json->vocab_size(); ++id) {
+    ASSERT_EQ(tokenizer->IdToToken(id), json->IdToToken(id));
+    ASSERT_EQ(tokenizer->IsSpecial(id), json->IsSpecial(id)) << id;
+  }
 }
 
 TEST(TokenizerGoldenTest, TinyModelsTokeniseTheirTextPrompt) {
   SKIP_WITHOUT_SHARED();
-  for (const char* model : {"tinyllama-tiny", "llama-mha-tiny", "gemma2-tiny"}) {
+  for (const char* model : {"tinyllama-tiny", "llama-mha-tiny", "gemma2-tiny", "llama3-tiny", "llama3-tiny-hd16", "opt-tiny", "opt350-tiny"}) {
     SCOPED_TRACE(model);
     const std::string directory = Shared() + "/golden/logits/" + model;
     const std::unique_ptr<Tokenizer> tokenizer = Load(directory + "/fp32");
@@ -131,17 +190,6 @@ TEST(TokenizerGoldenTest, StoryModelsTokeniseTheirPrompt) {
   const Json golden = ReadJson(models + "tinystories-656k/golden.json");
   const auto ids = golden["prompt_ids"].get<std::vector<int32_t>>();
   EXPECT_EQ(tokenizer->Decode(ids, true).value(), golden["prompt"].get<std::string>());
-}
-
-TEST(TokenizerGoldenTest, ByteLevelTokenizersAreRefusedByName) {
-  SKIP_WITHOUT_SHARED();
-  for (const char* directory :
-       {"/golden/logits/llama3-tiny/fp32", "/golden/logits/opt-tiny/fp32", "/golden/tokenizers/gpt2"}) {
-    const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = LoadTokenizer(Shared() + directory);
-    EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kUnimplemented);
-    EXPECT_NE(tokenizer.status().message().find("pre_tokenizer type \""), std::string::npos) << tokenizer.status();
-    EXPECT_NE(tokenizer.status().message().find("\" is not supported"), std::string::npos) << tokenizer.status();
-  }
 }
 
 }  // namespace

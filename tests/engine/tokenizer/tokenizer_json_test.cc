@@ -113,9 +113,9 @@ TEST(TokenizerJsonTest, AddedTokensAreChecked) {
       {add({{"id", 500}, {"content", ""}}), kInvalid, "added_tokens[3].content: must not be empty"},
       {add({{"id", 1.0}, {"content", "<x>"}}), kInvalid, "added_tokens[3].id: must be an integer, not fraction"},
       {add({{"id", -4}, {"content", "x"}}), kInvalid, "added_tokens[3].id: must be in [0, 16777215], not -4"},
-      {add({{"id", 7}, {"content", "new"}}), kInvalid, "added_tokens[3].id: 7 is the id of \"<0x04>\" in model.vocab"},
+      {add({{"id", 7}, {"content", "new"}}), kInvalid, "added_tokens[3]: id: 7 is the id of \"<0x04>\" in model.vocab"},
       {add({{"id", 500}, {"content", "he"}}), kInvalid,
-       "added_tokens[3].id: 500 is not the id of \"he\" in model.vocab"},
+       "added_tokens[3]: id: 500 is not the id of \"he\" in model.vocab"},
       {add({{"id", 2}, {"content", "</s>"}}), kInvalid, "added_tokens[3]: id 2 is that of added_tokens[2] too"},
       {add({{"id", 900000}, {"content", "<x>"}}), kInvalid, "added_tokens: id 900000 is too high"},
       {add({{"id", 500}, {"content", "<x>"}, {"lstrip", "yes"}}), kInvalid,
@@ -134,9 +134,22 @@ TEST(TokenizerJsonTest, ChainsAreChecked) {
        },
        kUnimplemented, "normalizer: normalizer type \"Precompiled\" is not supported"},
       {[](Json& j) {
-         j["normalizer"]["normalizers"][1]["pattern"] = {{"Regex", "a+"}};
+         j["normalizer"]["normalizers"][1]["pattern"] = {{"Regex", "a|\\1"}};
        },
-       kUnimplemented, "normalizer.normalizers[1].pattern: the regular expression \"a+\" is not supported"},
+       kUnimplemented,
+       "normalizer.normalizers[1].pattern: the regular expression \"a|\\\\1\": \"\\\\1\" at byte 2 is not supported"},
+      {[](Json& j) {
+         j["normalizer"]["normalizers"][1]["pattern"] = {{"Regex", "(a"}};
+       },
+       kInvalid, "normalizer.normalizers[1].pattern: the regular expression \"(a\": a group is not closed at byte 2"},
+      {[](Json& j) {
+         j["normalizer"]["normalizers"][1]["pattern"] = {{"Regex", "a*"}};
+       },
+       kUnimplemented, "normalizer.normalizers[1]: a regular expression that may match nothing"},
+      {[](Json& j) {
+         j["decoder"]["decoders"][0]["pattern"] = {{"Regex", "a+"}};
+       },
+       kUnimplemented, "decoder.decoders[0]: a regular expression in a decoder"},
       {[](Json& j) {
          j["normalizer"]["normalizers"][1]["pattern"] = {{"String", ""}};
        },
@@ -154,13 +167,21 @@ TEST(TokenizerJsonTest, ChainsAreChecked) {
        },
        kInvalid, "normalizer.normalizers: has 65 elements; the limit is 64"},
       {[](Json& j) {
-         j["pre_tokenizer"] = {{"type", "ByteLevel"}};
+         j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
        },
-       kUnimplemented, "pre_tokenizer: pre_tokenizer type \"ByteLevel\" is not supported"},
+       kUnimplemented, "pre_tokenizer: pre_tokenizer type \"BertPreTokenizer\" is not supported"},
       {[](Json& j) {
          j["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Split"}}}}};
        },
-       kUnimplemented, "pre_tokenizer.pretokenizers[0]: pre_tokenizer type \"Split\" is not supported"},
+       kInvalid, "pre_tokenizer.pretokenizers[0]: \"pattern\" is missing"},
+      {[](Json& j) {
+         j["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Random"}};
+       },
+       kUnimplemented, "pre_tokenizer.behavior: behavior \"Random\" is not supported"},
+      {[](Json& j) {
+         j["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json(2, Json{{"type", "ByteLevel"}})}};
+       },
+       kUnimplemented, "pre_tokenizer.pretokenizers[1]: a second ByteLevel is not supported"},
       {[](Json& j) {
          j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "ab"}};
        },
@@ -175,12 +196,12 @@ TEST(TokenizerJsonTest, ChainsAreChecked) {
        },
        kInvalid, "pre_tokenizer.prepend_scheme: \"first\" contradicts"},
       {[](Json& j) {
-         j["decoder"] = {{"type", "ByteLevel"}};
+         j["decoder"] = {{"type", "WordPiece"}};
        },
-       kUnimplemented, "decoder: decoder type \"ByteLevel\" is not supported"},
+       kUnimplemented, "decoder: decoder type \"WordPiece\" is not supported"},
       {[](Json& j) { j["decoder"] = Json::array(); }, kInvalid, "decoder: must be an object, not array"},
       {[](Json& j) { std::swap(j["decoder"]["decoders"][1], j["decoder"]["decoders"][2]); }, kUnimplemented,
-       "decoder.decoders[2]: ByteFallback after Fuse is not supported"},
+       "decoder.decoders[2]: ByteFallback after Fuse or ByteLevel is not supported"},
       {[](Json& j) { j["decoder"]["decoders"][3]["start"] = -1; }, kInvalid,
        "decoder.decoders[3].start: must be in [0, 2147483647], not -1"},
   });
