@@ -34,6 +34,7 @@ struct Case {
   DecodeRule rule;
   std::string ratio;  // empty: automatic
   double overcommit;  // above 1: preemption may happen, and nothing else that must not
+  int64_t window = 0;  // of every other layer
 };
 
 class BudgetProperty : public ::testing::TestWithParam<Case> {};
@@ -53,6 +54,7 @@ TEST_P(BudgetProperty, NothingBreaksTheGuarantee) {
   options.ratio = param.ratio;
   options.rule = param.rule;
   options.page_bytes = 1024;  // 4, 8 and 16 slots a page
+  if (param.window > 0) options.windows = {param.window, 0};
   options.model.scores = param.scores;
   options.model.max_positions = 512;
   options.engine.budget_policy = BudgetPolicy::kGovernor;
@@ -80,6 +82,7 @@ TEST_P(BudgetProperty, NothingBreaksTheGuarantee) {
   std::vector<LiveRequest> live;
   int64_t next = 0, complete = 0, budget_changes = 0, refused_budgets = 0, shed = 0;
   int pending = 0;
+  int64_t left_the_window = 0;
   bool at_limit = false;
 
   const auto submit = [&] {
@@ -169,6 +172,7 @@ TEST_P(BudgetProperty, NothingBreaksTheGuarantee) {
         const double slack = 2.0 * 24 * static_cast<double>(harness.spec().bytes_per_token(0));
         ASSERT_GE(static_cast<double>(finish.kv.stored_kv_bytes) + slack,
                   live[i].floor * static_cast<double>(finish.kv.full_kv_bytes));
+        if (param.window > 0 && finish.prompt_tokens > 4 * param.window) ++left_the_window;
       }
       live.erase(live.begin() + i);
     }
@@ -243,6 +247,9 @@ TEST_P(BudgetProperty, NothingBreaksTheGuarantee) {
   EXPECT_GT(complete, kStepsPerCase / 50);
   EXPECT_GT(budget_changes, kStepsPerCase / 100);
   EXPECT_TRUE(at_limit);
+  if (param.window > 0) {
+    EXPECT_GT(left_the_window, 0);
+  }
   EXPECT_GT(store.tokens_regrouped(), 0);
   EXPECT_EQ(store.tokens_regrouped(), engine.stats().regrouped_total());
   if (param.overcommit > 1) {
@@ -263,7 +270,10 @@ INSTANTIATE_TEST_SUITE_P(Adversaries, BudgetProperty,
                                            Case{FakeModel::Scores::kFirst, DecodeRule::kThreshold, "1:0:0", 1},
                                            Case{FakeModel::Scores::kFirst, DecodeRule::kArgmax, "3:1:6", 1},
                                            Case{FakeModel::Scores::kRandom, DecodeRule::kThreshold, "1:0:1", 1},
-                                           Case{FakeModel::Scores::kRandom, DecodeRule::kThreshold, "", 1.8}),
+                                           Case{FakeModel::Scores::kRandom, DecodeRule::kThreshold, "", 1.8},
+                                           Case{FakeModel::Scores::kRandom, DecodeRule::kThreshold, "", 1, 20},
+                                           Case{FakeModel::Scores::kFirst, DecodeRule::kArgmax, "", 1, 5},
+                                           Case{FakeModel::Scores::kBursts, DecodeRule::kThreshold, "", 1.8, 20}),
                          [](const auto& info) { return absl::StrCat("Case", info.index); });
 
 }  // namespace

@@ -33,6 +33,7 @@ EngineHarness::EngineHarness(HarnessOptions options) : tokenizer_(std::move(opti
   spec.head_dim = kHeadDim;
   spec.experts = options.model.experts;
   spec.page_bytes = options.page_bytes;
+  spec.windows = options.windows;
   spec_ = std::make_unique<KvCacheSpec>(Take(KvCacheSpec::Create(spec)));
 
   DecodeRouter::Options router;

@@ -26,6 +26,7 @@ struct HarnessOptions {
   std::string ratio = "3:1:6";  // empty: the governor's, if the policy is that
   DecodeRule rule = DecodeRule::kThreshold;
   int64_t page_bytes = 0;
+  std::vector<int64_t> windows;          // of the layers; empty: none has one
   Engine::Options engine;                // num_pages 0: 100,000
   std::unique_ptr<Tokenizer> tokenizer;  // null: no text
   KvStore* store = nullptr;              // null: books without bytes

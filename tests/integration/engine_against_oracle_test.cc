@@ -1,12 +1,13 @@
 // The serving model (pages, packed weights, vector kernels) against the oracle (tools/train: plain LibTorch over whole sequences, no
 // cache) in float32: the same routes, the same logits within rounding, the same greedy tokens, at trained and odd ratios, for prompts
-// from one token to several windows. On a random checkpoint and on the shipped default model.
+// from one token to several windows. On random checkpoints of every family, and on the shipped default model.
 //
 // A route is a comparison of two float32 scores, which the two sides sum in different orders. So a route counts as equal if the rules,
 // applied to the oracle's own scores, give it when those scores move by no more than kScoreRounding; the oracle then goes on with the
 // engine's routes, so that one near tie does not hide what follows it.
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,16 +17,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "engine/base/check.h"
 #include "engine/kv_cache/kv_cache_manager.h"
 #include "engine/model/model_factory.h"
 #include "engine/router/routing.h"
 #include "engine/weights/checkpoint.h"
 #include "kernels/cpu/thread_pool.h"
+#include "tests/testing/family_checkpoint.h"
 #include "tests/testing/sequence_runner.h"
-#include "tests/testing/tiny_checkpoint.h"
-#include "tools/train/llama_forward.h"
-#include "tools/train/llama_weights.h"
-#include "tools/train/route_functions.h"
+#include "tools/train/oracle_model.h"
 
 namespace ration {
 namespace {
@@ -37,7 +37,7 @@ constexpr float kScoreRounding = 1e-5f;  // of a sigmoid behind float32 sums thr
 constexpr char kDefaultModel[] = "deploy/models/stories-mixsga";
 
 struct Param {
-  bool default_model;
+  std::optional<TestFamily> family;  // absent: the default model
   const char* ratio;
 };
 
@@ -45,8 +45,10 @@ class EngineAgainstOracleTest : public ::testing::TestWithParam<Param> {
  protected:
   void SetUp() override {
     std::string directory = kDefaultModel;
-    if (!GetParam().default_model) {
-      files_ = std::make_unique<TinyCheckpoint>();
+    if (GetParam().family.has_value()) {
+      FamilyCheckpointOptions options;
+      options.routed = true;
+      files_ = std::make_unique<FamilyCheckpoint>(*GetParam().family, options);
       directory = files_->directory();
     }
     auto checkpoint = Checkpoint::Open(directory);
@@ -61,9 +63,9 @@ class EngineAgainstOracleTest : public ::testing::TestWithParam<Param> {
     ASSERT_TRUE(serving.ok()) << serving.status();
     serving_ = std::make_unique<ServingModel>(*std::move(serving));
     cache_ = std::make_unique<KvCacheManager>(*serving_->spec, serving_->num_pages);
-    auto weights = LoadLlamaWeights(*checkpoint_);
-    ASSERT_TRUE(weights.ok()) << weights.status();
-    oracle_ = *std::move(weights);
+    auto oracle = OracleModel::Open(directory);
+    ASSERT_TRUE(oracle.ok()) << oracle.status();
+    oracle_ = *std::move(oracle);
     window_ = config.mixsga->routing_window;
   }
 
@@ -80,16 +82,14 @@ class EngineAgainstOracleTest : public ::testing::TestWithParam<Param> {
     std::vector<std::vector<float>> scores;  // [layers][T * E]
   };
   Answer Ask(const std::vector<int32_t>& tokens, const std::vector<std::vector<uint8_t>>& routes) {
-    ForwardOptions options;
-    options.route = ToldRoutes(routes);
-    std::vector<LayerRouting> routing;
-    options.routing = &routing;
-    const at::Tensor ids = at::tensor(std::vector<int64_t>(tokens.begin(), tokens.end())).unsqueeze(0);
-    at::NoGradGuard no_grad;
+    OracleModel::Options options;
+    options.told_routes = routes;
+    const absl::StatusOr<OracleModel::Output> output = oracle_->Forward(tokens, options);
+    RATION_CHECK(output.ok());
     Answer answer;
-    answer.logits = LlamaForward(oracle_, ids, options)[0];
-    for (const LayerRouting& layer : routing) {
-      const at::Tensor scores = layer.scores[0].contiguous();
+    answer.logits = output->logits;
+    for (const at::Tensor& layer : output->scores) {
+      const at::Tensor scores = layer.contiguous();
       answer.scores.emplace_back(scores.data_ptr<float>(), scores.data_ptr<float>() + scores.numel());
     }
     return answer;
@@ -160,11 +160,11 @@ class EngineAgainstOracleTest : public ::testing::TestWithParam<Param> {
   }
 
   kernels::cpu::ThreadPool pool_{2};
-  std::unique_ptr<TinyCheckpoint> files_;
+  std::unique_ptr<FamilyCheckpoint> files_;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<ServingModel> serving_;
   std::unique_ptr<KvCacheManager> cache_;
-  LlamaWeights oracle_;
+  std::unique_ptr<OracleModel> oracle_;
   int64_t window_ = 0;
   int64_t compared_ = 0, near_ties_ = 0;  // routes
 };
@@ -203,14 +203,16 @@ TEST_P(EngineAgainstOracleTest, GreedyContinuationsAreEqual) {
 
 std::vector<Param> Params() {
   std::vector<Param> params;
-  for (bool default_model : {false, true}) {
-    for (const char* ratio : {"1:0:0", "3:1:6", "0:1:0", "0:0:1", "5:3:2"}) params.push_back({default_model, ratio});
+  std::vector<std::optional<TestFamily>> models = {std::nullopt};
+  for (TestFamily family : AllTestFamilies()) models.emplace_back(family);
+  for (const std::optional<TestFamily>& model : models) {
+    for (const char* ratio : {"1:0:0", "3:1:6", "0:1:0", "0:0:1", "5:3:2"}) params.push_back({model, ratio});
   }
   return params;
 }
 
 INSTANTIATE_TEST_SUITE_P(Ratios, EngineAgainstOracleTest, ::testing::ValuesIn(Params()), [](const auto& info) {
-  std::string name = absl::StrCat(info.param.default_model ? "default_" : "random_", info.param.ratio);
+  std::string name = absl::StrCat(info.param.family.has_value() ? Name(*info.param.family) : "Default", "_", info.param.ratio);
   std::replace(name.begin(), name.end(), ':', '_');
   return name;
 });

@@ -58,7 +58,7 @@ class FakeModel final : public Model {
     uint64_t hash = 0;
     std::vector<uint64_t> hashes;  // after each token, if there is a store
   };
-  void CheckStored(const SequenceStep& step, const History& history) const;
+  void CheckStored(const SequenceStep& step, const History& history, const KvCacheSpec& spec) const;
   void CheckStep(const SequenceStep& step, const History& history) const;
   void RouteAndAppend(const SequenceStep& step, const History& history, KvCacheManager& cache);
   void FillScores(uint64_t hash, int64_t position, int64_t layer, float* scores) const;
