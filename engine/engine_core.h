@@ -160,8 +160,8 @@ class EngineCore final : public Engine {
   double expected_output_share_ = 1;  // of max_new_tokens that requests really generate, a running mean
   absl::Time last_governed_ = absl::InfinitePast();
   absl::Duration last_step_;          // how long the last step took
-  absl::Time last_admission_ = absl::InfinitePast();
-  absl::Duration admission_interval_ = absl::Seconds(1);  // between two, a running mean
+  absl::Time last_admission_ = absl::InfinitePast();      // since when some request waited all the time
+  absl::Duration admission_interval_ = absl::Seconds(1);  // between two while others waited, a running mean
   std::vector<DemandClass> demand_;                       // of the governor's input; kept for its capacity
   std::vector<ExpectedCourse> courses_;                   // of the forecast; kept for its capacity
   std::vector<Sequence*> victims_;                        // of RegroupTo; kept for its capacity

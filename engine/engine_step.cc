@@ -67,6 +67,8 @@ void EngineCore::StartAdmitted(const SchedulerOutput& plan, absl::Time now) {
     last_admission_ = now;
   }
   scheduler_->ClearAdmitted();
+  // While nobody waits, the time to the next admission says how seldom requests come, not how seldom places become free.
+  if (scheduler_->queue().empty()) last_admission_ = absl::InfinitePast();
 }
 
 void EngineCore::BuildBatch(const SchedulerOutput& plan) {

@@ -12,6 +12,8 @@ namespace ration {
 namespace {
 
 constexpr size_t kMaxErrorKinds = 20;
+// The load generator fell behind if it was late by more than this share of the median end to end latency.
+constexpr double kMuchOfLatency = 0.1;
 
 // Numbers, with their units, become one '#': "after 993ms with 12 of 64 tokens" and "after 1.02s with 7 of 64" are
 // alike.
@@ -137,7 +139,7 @@ Report MakeReport(absl::Span<const RequestRecord> records, double seconds, const
   report.slo = slo;
   ErrorCounter errors;
   KvSums kv;
-  std::vector<double> ttft, tpot, itl, e2e, queue, send_lag;
+  std::vector<double> ttft, tpot, itl, e2e, queue, outside, send_lag;
   for (const RequestRecord& record : records) {
     Count(record, report);
     send_lag.push_back(record.sent_seconds - record.intended_seconds);
@@ -151,6 +153,9 @@ Report MakeReport(absl::Span<const RequestRecord> records, double seconds, const
     const Latencies latencies = LatenciesOf(record);
     ttft.push_back(latencies.ttft);
     e2e.push_back(latencies.e2e);
+    if (record.finish.has_value()) {
+      outside.push_back(std::max(0.0, record.last_token_seconds - record.sent_seconds - record.finish->total_seconds()));
+    }
     if (record.generated_tokens > 1) tpot.push_back(latencies.tpot);
     itl.insert(itl.end(), record.gaps_seconds.begin(), record.gaps_seconds.end());
     if (Meets(latencies, slo)) ++report.good;
@@ -161,7 +166,10 @@ Report MakeReport(absl::Span<const RequestRecord> records, double seconds, const
   report.itl = Describe(std::move(itl));
   report.e2e = Describe(std::move(e2e));
   report.queue = Describe(std::move(queue));
+  report.outside = Describe(std::move(outside));
   report.send_lag = Describe(std::move(send_lag));
+  const double lag = std::max(report.outside.p99, report.send_lag.p99);
+  if (report.e2e.count > 0 && lag > kMuchOfLatency * report.e2e.p50) report.generator_lag_seconds = lag;
   if (seconds > 0) {
     report.requests_per_second = static_cast<double>(report.completed) / seconds;
     report.generated_tokens_per_second = static_cast<double>(report.generated_tokens) / seconds;

@@ -65,7 +65,10 @@ struct Report {
   Distribution itl;
   Distribution e2e;
   Distribution queue;     // as the server tells
+  Distribution outside;   // sent to last token received, less what the server says: the way and this program's reading
   Distribution send_lag;  // sent - intended, of all requests: what this program itself was late
+  // What this program was late at p99, sending or reading, if that is much of the median E2E.
+  std::optional<double> generator_lag_seconds;
 
   // From the accounting of completed requests.
   int64_t accounted = 0;

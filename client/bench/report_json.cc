@@ -64,7 +64,9 @@ std::string ReportJson(const Report& report) {
   json["itl_seconds"] = ToJson(report.itl);
   json["e2e_seconds"] = ToJson(report.e2e);
   json["queue_seconds"] = ToJson(report.queue);
+  json["outside_seconds"] = ToJson(report.outside);
   json["send_lag_seconds"] = ToJson(report.send_lag);
+  if (report.generator_lag_seconds.has_value()) json["generator_lag_seconds"] = *report.generator_lag_seconds;
   json["kv"] = {{"accounted_requests", report.accounted},   {"peak_request_bytes", report.peak_request_kv_bytes},
                 {"mean_fraction", report.mean_kv_fraction}, {"tokens_per_expert", report.tokens_per_expert},
                 {"group_sizes", report.group_sizes},        {"tokens_regrouped", report.tokens_regrouped}};

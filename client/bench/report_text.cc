@@ -85,7 +85,8 @@ void AddLatency(const Report& report, Text& text) {
   const std::pair<absl::string_view, const Distribution*> rows[] = {
       {"time to first token", &report.ttft},    {"per output token", &report.tpot},
       {"between tokens", &report.itl},          {"end to end", &report.e2e},
-      {"in the server's queue", &report.queue}, {"late sending", &report.send_lag}};
+      {"in the server's queue", &report.queue}, {"outside the server", &report.outside},
+      {"late sending", &report.send_lag}};
   for (const auto& [label, row] : rows) {
     if (row->count == 0) {
       text.Line(label, "       -");
@@ -94,6 +95,10 @@ void AddLatency(const Report& report, Text& text) {
     text.Raw(absl::StrFormat("  %-*s%10s%10s%10s%10s%10s%10s\n", kLabelColumns, label, HumanSeconds(row->mean),
                              HumanSeconds(row->p50), HumanSeconds(row->p90), HumanSeconds(row->p95),
                              HumanSeconds(row->p99), HumanSeconds(row->max)));
+  }
+  if (report.generator_lag_seconds.has_value()) {
+    text.Raw(absl::StrCat("  The load generator, or the way to it, fell behind by ", HumanSeconds(*report.generator_lag_seconds),
+                          " (p99): these latencies are partly its own.\n"));
   }
 }
 

@@ -1,5 +1,5 @@
-// The instruction sets that kernels are written for, and which of them is used: chosen once from what the processor has, or forced by
-// a test. Results differ between levels by rounding.
+// The instruction sets that kernels are written for, and which of them is used: chosen once from what the processor has, or
+// forced by a test. Results differ between levels by rounding.
 // Layer: kernels/cpu. Thread-safe; SetCpuLevelForTesting must not be called while kernels run.
 #ifndef RATION_KERNELS_CPU_CPU_LEVEL_H_
 #define RATION_KERNELS_CPU_CPU_LEVEL_H_

@@ -190,6 +190,37 @@ TEST(Governor, RoutesCheaperAsMemoryGetsShortAndRecovers) {
   EXPECT_GT(alone.finish()->kv.ratio_epochs.size(), 1u);
 }
 
+TEST(Governor, AnIdleEngineCountsItsWayBackUpAndThenRests) {
+  GovernedEngine governed(200);
+  for (int i = 0; i < 12; ++i) governed->Submit(governed->Request(absl::StrCat("r", i), 40, 80));
+  while (governed.Step()) {
+  }
+  ASSERT_LT(governed.stats().requested_kv_fraction, 0.75);
+  // What is in force changes with every move of the fraction, so the epoch does too, but with nothing else.
+  int64_t moves = 0;
+  for (int i = 0; i < 100; ++i) {
+    const double fraction = governed.stats().requested_kv_fraction;
+    const int64_t epoch = governed.stats().policy_epoch;
+    governed->clock().Advance(absl::Milliseconds(100));
+    EXPECT_FALSE(governed.Step());
+    EXPECT_GE(governed.stats().requested_kv_fraction, fraction);
+    const int64_t moved = governed.stats().requested_kv_fraction != fraction ? 1 : 0;
+    EXPECT_EQ(governed.stats().policy_epoch, epoch + moved) << i;
+    moves += moved;
+  }
+  EXPECT_GT(moves, 0);
+  EXPECT_LE(moves, 48);  // quanta between the floor and the ceiling
+  EXPECT_DOUBLE_EQ(governed.stats().requested_kv_fraction, 1);
+  // At the ceiling nothing changes any more, and no step is asked for.
+  const int64_t epoch = governed.stats().policy_epoch;
+  for (int i = 0; i < 100; ++i) {
+    governed->clock().Advance(absl::Seconds(100));
+    EXPECT_FALSE(governed.Step());
+  }
+  EXPECT_EQ(governed.stats().policy_epoch, epoch);
+  EXPECT_EQ(governed.engine().NextWakeup(), absl::InfiniteFuture());
+}
+
 TEST(KvFloor, IsKeptWhenMemoryIsShort) {
   GovernedEngine governed(330);
   GenerationRequest dear = governed->Request("dear", 300, 60);

@@ -215,6 +215,55 @@ TEST(EngineLimits, TheQueueIsBounded) {
   EXPECT_EQ(harness.engine().stats().requests_finished[static_cast<size_t>(FinishReason::kLength)], 4);
 }
 
+// One runs and three wait, all of them alike: what a fourth that wants to wait is told.
+absl::Duration HintOfAFullQueue(EngineHarness& harness, const std::string& prefix, int64_t new_tokens) {
+  harness.Submit(harness.Request(absl::StrCat(prefix, "running"), 5, new_tokens));
+  harness.engine().Step();
+  for (int i = 0; i < 3; ++i) harness.Submit(harness.Request(absl::StrCat(prefix, i), 5, new_tokens));
+  const absl::Status refused = harness.SubmitStatus(harness.Request(absl::StrCat(prefix, "more"), 5, new_tokens));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  return RetryHint(refused).value_or(absl::ZeroDuration());
+}
+
+TEST(EngineLimits, AFullQueueHintsAtHowOftenPlacesBecomeFree) {
+  HarnessOptions options;
+  options.engine.max_running_requests = 1;
+  options.engine.policy.max_queued_requests = 3;
+  EngineHarness harness(std::move(options));
+  const auto run = [&harness](absl::Duration step) {
+    while (harness.engine().Step()) harness.clock().Advance(step);
+  };
+  EXPECT_EQ(HintOfAFullQueue(harness, "first", 10), absl::Seconds(1));  // nothing is known yet
+  run(absl::Milliseconds(500));
+  for (int i = 0; i < 60; ++i) {
+    HintOfAFullQueue(harness, absl::StrCat("slow", i), 10);
+    run(absl::Milliseconds(500));
+  }
+  // Ten steps of half a second.
+  EXPECT_NEAR(absl::ToDoubleSeconds(HintOfAFullQueue(harness, "five seconds", 10)), 5, 0.1);
+  run(absl::Milliseconds(500));
+  // A rest, and requests that nobody waits behind, change nothing: they say how seldom requests come.
+  for (int i = 0; i < 30; ++i) {
+    harness.clock().Advance(absl::Hours(1));
+    harness.Submit(harness.Request(absl::StrCat("alone", i), 5, 2));
+    run(absl::Milliseconds(500));
+  }
+  EXPECT_NEAR(absl::ToDoubleSeconds(HintOfAFullQueue(harness, "after a rest", 10)), 5, 0.1);
+  run(absl::Milliseconds(500));
+  // It is bounded on both sides.
+  for (int i = 0; i < 60; ++i) {
+    HintOfAFullQueue(harness, absl::StrCat("fast", i), 2);
+    run(absl::Microseconds(10));
+  }
+  EXPECT_EQ(HintOfAFullQueue(harness, "fast", 10), absl::Milliseconds(100));
+  run(absl::Minutes(10));
+  for (int i = 0; i < 10; ++i) {
+    HintOfAFullQueue(harness, absl::StrCat("stuck", i), 2);
+    run(absl::Minutes(10));
+  }
+  EXPECT_EQ(HintOfAFullQueue(harness, "stuck", 10), absl::Minutes(1));
+}
+
 TEST(EngineLimits, AnIdIsUniqueAmongLiveRequestsOnly) {
   EngineHarness harness;
   RecordingSink& first = harness.Submit(harness.Request("a", 5, 3));

@@ -18,6 +18,7 @@
 #include "server/model_host.h"
 #include "server/server.h"
 #include "server/server_options.h"
+#include "tests/integration/generation_fixture.h"
 #include "tests/integration/puppet_server.h"
 #include "tests/testing/tiny_checkpoint.h"
 
@@ -84,6 +85,7 @@ class ConcurrencyTest : public ::testing::Test {
     flags.threads = 2;
     flags.max_running_requests = 64;
     flags.log_level = "warning";
+    Adapt(&flags);
     const auto options = ParseOptions(flags);
     ASSERT_TRUE(options.ok()) << options.status();
     auto model = LoadServedModel(*options);
@@ -93,6 +95,8 @@ class ConcurrencyTest : public ::testing::Test {
     server_ = *std::move(server);
     stub_ = v1::Generation::NewStub(NewChannel());
   }
+
+  virtual void Adapt(FlagValues* flags) { static_cast<void>(flags); }
 
   std::shared_ptr<grpc::Channel> NewChannel() const {
     grpc::ChannelArguments arguments;
@@ -226,6 +230,48 @@ TEST_F(ConcurrencyTest, ARequestThatCanNeverFitIsRefusedWithBytesNeededAndBytesT
   EXPECT_EQ(result.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_NE(result.status.error_message().find("the budget is 2.00 MiB"), std::string::npos) << result.status.error_message();
   EXPECT_EQ(result.status.error_details(), "") << "waiting would not help";
+}
+
+class FullQueueTest : public ConcurrencyTest {
+ protected:
+  void Adapt(FlagValues* flags) override {
+    flags->kv_budget = "256MiB";
+    flags->max_running_requests = 2;
+    flags->max_queued_requests = 4;
+  }
+};
+
+TEST_F(FullQueueTest, TellsAClientToComeBackNeitherAtOnceNorInMinutes) {
+  // Six that stay, because nobody reads their streams and they are longer than what is buffered. Two must run before the others
+  // come.
+  std::atomic<int> left{6};
+  std::vector<std::unique_ptr<AsyncStream>> streams;
+  AsyncStream::Manner deaf;
+  deaf.reads = false;
+  EngineStats stats;
+  for (int i = 0; i < 6; ++i) {
+    v1::GenerateRequest request = MakeRequest(i, "stays");
+    request.mutable_stopping()->set_max_new_tokens(30000);
+    streams.push_back(std::make_unique<AsyncStream>(*stub_, request, deaf, &left));
+    for (int k = 0; k < 1000 && stats.requests_running + stats.requests_waiting <= i; ++k) {
+      absl::SleepFor(absl::Milliseconds(10));
+      stats = server_->Stats();
+    }
+  }
+  EXPECT_EQ(stats.requests_running, 2);
+  EXPECT_EQ(stats.requests_waiting, 4);
+  for (int i = 0; i < 3; ++i) {
+    grpc::ClientContext call;
+    call.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
+    const StreamResult refused = ReadStream(*stub_, MakeRequest(i, "refused"), &call);
+    EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << refused.status.error_message();
+    EXPECT_GE(RetrySeconds(refused.status).value_or(0), 0.1);
+    EXPECT_LE(RetrySeconds(refused.status).value_or(0), 60);
+  }
+  for (std::unique_ptr<AsyncStream>& stream : streams) stream->Cancel();
+  WaitForZero(left);
+  ExpectEverythingReturned();
+  EXPECT_TRUE(ReadStream(*stub_, MakeRequest(0, "later")).status.ok());
 }
 
 }  // namespace

@@ -95,6 +95,7 @@ TEST(Abort, EndsStreamsWithCancelledAndIgnoresUnknownIds) {
     EXPECT_TRUE(server.stub().Abort(&call, request, &response).ok());
   }
   EXPECT_EQ(first.Join().status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(server.puppet().WaitUntilGone("first"));  // the client may hear of it first
   EXPECT_EQ(server.puppet().num_live(), 1);
   server.puppet().Finish("second", EndedBy(FinishReason::kStop));
   EXPECT_TRUE(second.Join().status.ok());

@@ -65,6 +65,37 @@ TEST(LatencyReportTest, LatenciesCountFromTheIntendedArrivalNotFromTheSending) {
   EXPECT_DOUBLE_EQ(report.send_lag.mean, 1);
 }
 
+// As Completed, sent in time; the server says that it took `outside` seconds less than the client saw.
+RequestRecord InTime(double at, double ttft, double gap, int64_t tokens, double outside) {
+  RequestRecord record = Completed(at, ttft, gap, tokens);
+  record.sent_seconds = at;
+  record.finish.emplace().set_total_seconds(record.last_token_seconds - at - outside);
+  return record;
+}
+
+TEST(LatencyReportTest, WhatTheServerDidNotTakeIsOutside) {
+  std::vector<RequestRecord> records = {InTime(0, 1, 1, 5, 0.25), InTime(0, 1, 1, 5, 0.25), InTime(0, 1, 1, 1, -0.5)};
+  records.push_back(Completed(0, 1, 1, 5));  // of a server that did not say
+  const Report report = MakeReport(records, 10, {});
+  EXPECT_EQ(report.outside.count, 3);
+  EXPECT_DOUBLE_EQ(report.outside.max, 0.25);
+  EXPECT_DOUBLE_EQ(report.outside.mean, 0.5 / 3);  // clocks that differ make nothing negative
+}
+
+TEST(LatencyReportTest, ALoadGeneratorThatFellBehindSaysSo) {
+  const auto lag = [](const RequestRecord& record) { return MakeReport({record}, 10, {}); };
+  const Report kept_up = lag(InTime(0, 1, 1, 5, 0.4));  // of 5 seconds
+  EXPECT_FALSE(kept_up.generator_lag_seconds.has_value());
+  EXPECT_THAT(ReportText(kept_up, false), Not(HasSubstr("fell behind")));
+  EXPECT_THAT(ReportJson(kept_up), Not(HasSubstr("generator_lag_seconds")));
+  const Report slow_reading = lag(InTime(0, 1, 1, 5, 0.75));
+  EXPECT_EQ(slow_reading.generator_lag_seconds, 0.75);
+  EXPECT_THAT(ReportText(slow_reading, false), HasSubstr("fell behind by 750 ms (p99)"));
+  EXPECT_THAT(ReportJson(slow_reading), HasSubstr("\"generator_lag_seconds\":0.75"));
+  EXPECT_EQ(lag(Completed(0, 1, 1, 5)).generator_lag_seconds, 1);  // sent a second late
+  EXPECT_FALSE(MakeReport({Ended(Outcome::kRejected, absl::ResourceExhaustedError(""))}, 1, {}).generator_lag_seconds.has_value());
+}
+
 TEST(LatencyReportTest, ThroughputIsOfTheWholeRun) {
   const Report report = MakeReport({Completed(0, 1, 0.1, 11), Completed(1, 1, 0.1, 31)}, 4, {});
   EXPECT_DOUBLE_EQ(report.requests_per_second, 0.5);
