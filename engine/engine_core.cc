@@ -314,10 +314,11 @@ void EngineCore::CheckInvariants() const {
     ++running;
     reserved += sequence->reservation->pages();
     RATION_CHECK(sequence->least_pages <= budget_.num_pages());
-    // Every token put through the model is cached exactly once in every layer.
+    // Every token put through the model is cached exactly once in every layer, or left the layer's window.
     for (int64_t layer = 0; layer < spec_.num_layers(); ++layer) {
       int64_t cached = 0;
-      for (int e = 0; e < spec_.num_experts(); ++e) cached += sequence->kv->num_tokens(layer, e);
+      const kernels::PagedKvView view = sequence->kv->View(layer);
+      for (int e = 0; e < spec_.num_experts(); ++e) cached += view.experts[e].num_slots + view.experts[e].num_gone;
       RATION_CHECK(cached == sequence->computed_tokens);
       RATION_CHECK(sequence->routing().counts[layer].total == sequence->computed_tokens);
     }

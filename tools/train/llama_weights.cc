@@ -65,6 +65,10 @@ RopeRule RopeRuleOf(const ModelConfig& config) {
   switch (scaling.type) {  // no default: a new type must be said here too
     case RopeScaling::Type::kNone:
       break;
+    case RopeScaling::Type::kLinear:
+      rule.type = RopeRule::Type::kLinear;
+      rule.factor = scaling.factor;
+      break;
     case RopeScaling::Type::kLlama3:
       rule.type = RopeRule::Type::kLlama3;
       rule.factor = scaling.factor;

@@ -55,7 +55,9 @@ struct WindowCache {
       const int32_t slots = store.slots_per_page(e);
       for (int32_t s = 0; s < view.experts[e].num_slots; ++s) {
         const auto mark = static_cast<int64_t>(store.Read({view.experts[e].pages[s / slots], s % slots, e}));
-        if (layer == 0) EXPECT_EQ(view.experts[e].positions[s], mark - 1) << "expert " << e << " slot " << s;
+        if (layer == 0) {
+          EXPECT_EQ(view.experts[e].positions[s], mark - 1) << "expert " << e << " slot " << s;
+        }
         positions.push_back(mark - 1);
       }
     }
