@@ -15,6 +15,7 @@ constexpr absl::string_view kHelp =
 
 Commands
   generate      generate text after a prompt, shown as it comes
+  chat          ask a question, or hold a conversation
   tokenize      text to token ids
   detokenize    token ids to text
   info          the model that is served, its experts and the KV budget
@@ -39,6 +40,7 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {{"generate", &GenerateCommand},
+                                 {"chat", &ChatCommand},
                                  {"tokenize", &TokenizeCommand},
                                  {"detokenize", &DetokenizeCommand},
                                  {"info", &InfoCommand},

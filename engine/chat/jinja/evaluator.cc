@@ -118,6 +118,7 @@ absl::StatusOr<Value> Evaluator::FilteredElements(const Statement& statement, Sc
   if (statement.condition == nullptr) return Value(*std::move(elements));
   std::vector<Value> items;
   for (const Value& element : (*elements)->items) {
+    if (absl::Status status = budget_.Steps(2); !status.ok()) return ErrorAt(statement.at, status);
     Scope inner(&scope);
     RATION_RETURN_IF_ERROR(Assign(statement, element, inner));
     RATION_ASSIGN_OR_RETURN(const Value keep, Evaluate(*statement.condition, inner));
@@ -135,6 +136,8 @@ absl::StatusOr<Evaluator::Flow> Evaluator::ExecuteFor(const Statement& statement
   const absl::Cleanup leave = [&loop] { loop->changed.clear(); };  // it may hold the loop itself
   bool completed = false;
   for (size_t i = 0; i < items.size(); ++i) {
+    constexpr int64_t kStepsOfARound = 4;  // a scope with two names
+    if (absl::Status status = budget_.Steps(kStepsOfARound); !status.ok()) return ErrorAt(statement.at, status);
     loop->index = i;
     Scope inner(&scope);
     inner.Set("loop", Value(loop));

@@ -120,7 +120,9 @@ absl::StatusOr<std::string> FormatLocalTime(absl::string_view format, absl::Time
     const bool unpadded = i + 1 < format.size() && format[i + 1] == '-';  // %-d: without zeros before
     const size_t at = i + (unpadded ? 2 : 1);
     if (at >= format.size() || kDirectives.find(format[at]) == absl::string_view::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("the directive ", Quoted(format.substr(i, 3)), " is not supported"));
+      const absl::string_view rest = format.substr(i);
+      const absl::string_view directive = rest.substr(0, CharacterOffset(rest, unpadded ? 3 : 2));
+      return absl::InvalidArgumentError(absl::StrCat("the directive ", Quoted(directive), " is not supported"));
     }
     std::string part = absl::FormatTime(std::string({'%', format[at]}), time, zone);
     if (unpadded) part.erase(0, std::min(part.find_first_not_of("0 "), part.empty() ? 0 : part.size() - 1));
