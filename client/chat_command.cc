@@ -78,8 +78,8 @@ absl::StatusOr<v1::GenerateRequest> BuildRequest(const ChatFlags& flags) {
   if (flags.max_new_tokens.has_value()) request.mutable_stopping()->set_max_new_tokens(*flags.max_new_tokens);
   for (const std::string& stop : flags.stop) request.mutable_stopping()->add_stop_strings(stop);
   if (!flags.template_variables.empty()) {
-    const auto parsed = google::protobuf::util::JsonStringToMessage(flags.template_variables,
-                                                                    request.mutable_messages()->mutable_template_variables());
+    const auto parsed = google::protobuf::util::JsonStringToMessage(
+        flags.template_variables, request.mutable_messages()->mutable_template_variables());
     if (!parsed.ok()) return absl::InvalidArgumentError("--template_variables: must be a JSON object");
   }
   return request;
@@ -153,7 +153,8 @@ int ChatCommand(absl::Span<const std::string> arguments, const Console& console,
   FlagSet flag_set;
   flags.AddTo(flag_set);
   std::vector<std::string> rest;
-  if (const std::optional<int> done = ParseOrExplain(flag_set, flags.common, "chat", kSynopsis, arguments, console, rest)) {
+  if (const std::optional<int> done =
+          ParseOrExplain(flag_set, flags.common, "chat", kSynopsis, arguments, console, rest)) {
     return *done;
   }
   absl::StatusOr<v1::GenerateRequest> request = BuildRequest(flags);

@@ -14,12 +14,12 @@ namespace ration {
 
 class ChatSession {
  public:
-  // Every turn is sent as `base` (sampling, stopping, template variables) with the conversation in it. `system` opens it; empty: nothing
-  // does. `client` must outlive the session.
+  // Every turn is sent as `base` (sampling, stopping, template variables) with the conversation in it. `system` opens
+  // it; empty: nothing does. `client` must outlive the session.
   ChatSession(GenerationClient* client, v1::GenerateRequest base, std::string system);
 
-  // Says `text` and calls `on_message` with each piece of the answer. The answer, or what there is of it after a cancellation, becomes
-  // part of the conversation; after any other error the conversation is as it was before.
+  // Says `text` and calls `on_message` with each piece of the answer. The answer, or what there is of it after a
+  // cancellation, becomes part of the conversation; after any other error the conversation is as it was before.
   absl::Status Say(const std::string& text, absl::FunctionRef<bool(const v1::GenerateResponse&)> on_message,
                    Cancellation* cancellation);
 

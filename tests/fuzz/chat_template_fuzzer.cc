@@ -1,5 +1,6 @@
-// Any bytes as a chat template and, after a NUL, a conversation: refused with a message that says where, or rendered within the limits to
-// valid UTF-8, the same each time. The conversation is messages with line feeds between: the role, a space, the content.
+// Any bytes as a chat template and, after a NUL, a conversation: refused with a message that says where, or rendered
+// within the limits to valid UTF-8, the same each time. The conversation is messages with line feeds between: the role,
+// a space, the content.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -38,7 +39,8 @@ Conversation Parse(absl::string_view text) {
   }
   conversation.add_generation_prompt = text.size() % 2 == 0;
   jinja::Value list = *jinja::NewList({jinja::Value(1.5), Text("b"), jinja::Value(true), jinja::Value()}, nullptr);
-  conversation.variables.emplace_back("d", *jinja::NewDict({{Text("k"), std::move(list)}, {Text("a"), Text("x")}}, nullptr));
+  conversation.variables.emplace_back("d",
+                                      *jinja::NewDict({{Text("k"), std::move(list)}, {Text("a"), Text("x")}}, nullptr));
   return conversation;
 }
 

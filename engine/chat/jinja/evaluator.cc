@@ -19,7 +19,8 @@ Evaluator::~Evaluator() {
 
 absl::Status Evaluator::CheckDepth(Position at) const {
   if (depth_ <= budget_.limits().depth) return absl::OkStatus();
-  return ErrorAt(at, absl::StrCat("statements, expressions and macro calls nest deeper than ", budget_.limits().depth, " levels"));
+  return ErrorAt(
+      at, absl::StrCat("statements, expressions and macro calls nest deeper than ", budget_.limits().depth, " levels"));
 }
 
 absl::StatusOr<std::string> Evaluator::Run(const Body& body) {
@@ -157,8 +158,8 @@ absl::Status Evaluator::Assign(const Statement& statement, const Value& value, S
   if (!parts.ok()) return ErrorAt(statement.at, parts.status());
   if (value.is_undefined()) return ErrorAt(statement.at, UndefinedError(value));
   if ((*parts)->items.size() != statement.targets.size()) {
-    return ErrorAt(statement.at, absl::StrCat("cannot assign ", (*parts)->items.size(), " value(s) to ", statement.targets.size(),
-                                              " name(s)"));
+    return ErrorAt(statement.at, absl::StrCat("cannot assign ", (*parts)->items.size(), " value(s) to ",
+                                              statement.targets.size(), " name(s)"));
   }
   for (size_t i = 0; i < statement.targets.size(); ++i) {
     RATION_RETURN_IF_ERROR(AssignTo(statement.targets[i], (*parts)->items[i], scope));

@@ -55,7 +55,8 @@ TEST_F(ChatTemplateFilesTest, OfSeveralTheDefaultIsTaken) {
 
 TEST_F(ChatTemplateFilesTest, SpecialTokensComeAsTextOrObjectFromEitherFile) {
   Write("chat_template.jinja", "{{ bos_token }}|{{ eos_token }}|{{ unk_token }}|{{ pad_token is defined }}");
-  Write("tokenizer_config.json", R"({"bos_token": "<b>", "eos_token": {"content": "<e>", "special": true}, "pad_token": null})");
+  Write("tokenizer_config.json",
+        R"({"bos_token": "<b>", "eos_token": {"content": "<e>", "special": true}, "pad_token": null})");
   Write("special_tokens_map.json", R"({"bos_token": "<other>", "unk_token": {"content": "<u>"}, "pad_token": "<p>"})");
   EXPECT_EQ(Render(), "<b>|<e>|<u>|False");
 }

@@ -35,17 +35,17 @@ TEST_P(ParseErrorTest, NamesLineColumnAndWhat) {
 
 INSTANTIATE_TEST_SUITE_P(
     Unsupported, ParseErrorTest,
-    ::testing::Values(
-        Bad{"filter", "a\n\n{{ 'x' | xmlattr }}", "3:10: filter \"xmlattr\" is not supported"},
-        Bad{"test", "{{ x is filter }}", "1:9: test \"filter\" is not supported"},
-        Bad{"statement", "{% include 'x' %}", "1:4: statement \"include\" is not supported"},
-        Bad{"call_block", "{% call m() %}{% endcall %}", "1:4: statement \"call\" is not supported"},
-        Bad{"recursive", "{% for x in y recursive %}{% endfor %}", "1:15: \"recursive\" is not supported"},
-        Bad{"star", "{{ f(*x) }}", "1:6: \"*\" before an argument is not supported"},
-        Bad{"macro_in_loop", "{% for x in y %}{% macro m() %}{% endmacro %}{% endfor %}",
-            "1:20: a macro inside a for statement, a macro or a block is not supported"},
-        Bad{"hexadecimal", "{{ 0x10 }}", "1:4: only decimal numbers are supported"},
-        Bad{"named_character", R"({{ "\N{BULLET}" }})", "1:4: the escape \"\\N{...}\" is not supported"}),
+    ::testing::Values(Bad{"filter", "a\n\n{{ 'x' | xmlattr }}", "3:10: filter \"xmlattr\" is not supported"},
+                      Bad{"test", "{{ x is filter }}", "1:9: test \"filter\" is not supported"},
+                      Bad{"statement", "{% include 'x' %}", "1:4: statement \"include\" is not supported"},
+                      Bad{"call_block", "{% call m() %}{% endcall %}", "1:4: statement \"call\" is not supported"},
+                      Bad{"recursive", "{% for x in y recursive %}{% endfor %}",
+                          "1:15: \"recursive\" is not supported"},
+                      Bad{"star", "{{ f(*x) }}", "1:6: \"*\" before an argument is not supported"},
+                      Bad{"macro_in_loop", "{% for x in y %}{% macro m() %}{% endmacro %}{% endfor %}",
+                          "1:20: a macro inside a for statement, a macro or a block is not supported"},
+                      Bad{"hexadecimal", "{{ 0x10 }}", "1:4: only decimal numbers are supported"},
+                      Bad{"named_character", R"({{ "\N{BULLET}" }})", "1:4: the escape \"\\N{...}\" is not supported"}),
     [](const auto& info) { return info.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -81,17 +81,19 @@ std::string Repeated(const std::string& text, int count) {
 TEST(ParseLimitTest, DeepNestingIsRefusedWhateverItIsMadeOf) {
   const int many = 20000;
   for (const std::string& source :
-       {"{{ " + Repeated("(", many) + "1" + Repeated(")", many) + " }}", "{{ " + Repeated("[", many) + Repeated("]", many) + " }}",
-        "{{ " + Repeated("not ", many) + "1 }}", "{{ " + Repeated("- ", many) + "1 }}", "{{ 1" + Repeated(" + 1", many) + " }}",
-        "{{ 1" + Repeated("|abs", many) + " }}", "{{ a" + Repeated(".b", many) + " }}", "{{ a" + Repeated("[0]", many) + " }}",
-        "{{ a" + Repeated("()", many) + " }}", "{{ 1" + Repeated(" if 1 else 1", many) + " }}",
-        "{{ 1" + Repeated(" is defined", many) + " }}", Repeated("{% if 1 %}", many), Repeated("{% for x in y %}", many),
-        "{{ {1:" + Repeated("{1:", many) }) {
+       {"{{ " + Repeated("(", many) + "1" + Repeated(")", many) + " }}",
+        "{{ " + Repeated("[", many) + Repeated("]", many) + " }}", "{{ " + Repeated("not ", many) + "1 }}",
+        "{{ " + Repeated("- ", many) + "1 }}", "{{ 1" + Repeated(" + 1", many) + " }}",
+        "{{ 1" + Repeated("|abs", many) + " }}", "{{ a" + Repeated(".b", many) + " }}",
+        "{{ a" + Repeated("[0]", many) + " }}", "{{ a" + Repeated("()", many) + " }}",
+        "{{ 1" + Repeated(" if 1 else 1", many) + " }}", "{{ 1" + Repeated(" is defined", many) + " }}",
+        Repeated("{% if 1 %}", many), Repeated("{% for x in y %}", many), "{{ {1:" + Repeated("{1:", many)}) {
     const auto parsed = ChatTemplate::Parse(source, "chat_template");
     EXPECT_FALSE(parsed.ok()) << source.substr(0, 20);
   }
   // What does not nest has no limit but the template's size.
-  const std::string flat = "{{ 1" + Repeated(" ~ 1", 1000) + Repeated(" and 1", 1000) + " }}" + Repeated("{% if 1 %}x{% endif %}", 1000);
+  const std::string flat =
+      "{{ 1" + Repeated(" ~ 1", 1000) + Repeated(" and 1", 1000) + " }}" + Repeated("{% if 1 %}x{% endif %}", 1000);
   EXPECT_TRUE(ChatTemplate::Parse(flat, "chat_template").ok());
 }
 
@@ -117,7 +119,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"undefined", "{{ a }}\n{{ a.b }}", "2:5: \"a\" is undefined"},
         Bad{"key", "{{ messages[0].tool.x }}", "1:20: \"tool\" is not defined in the dict"},
         Bad{"element", "{{ messages[5].role }}", "1:15: the list has no element 5"},
-        Bad{"filter_reached", "{% if true %}{{ 1 | nofilter }}{% endif %}", "1:21: filter \"nofilter\" is not supported"},
+        Bad{"filter_reached", "{% if true %}{{ 1 | nofilter }}{% endif %}",
+            "1:21: filter \"nofilter\" is not supported"},
         Bad{"method", "{{ 'a'.zfill(3) }}", "1:7: method \"zfill\" of a string is not supported"},
         Bad{"mutation", "{{ messages.append(1) }}", "1:12: method \"append\" of a list is not supported"},
         Bad{"function", "{{ joiner(',') }}", "1:4: \"joiner\" is not supported"},
@@ -137,7 +140,8 @@ TEST_P(RenderLimitTest, IsNamedWithItsPosition) {
   const absl::StatusOr<std::string> text = RenderCase(GetParam().source, nlohmann::ordered_json::object());
   ASSERT_FALSE(text.ok()) << text->substr(0, 100);
   EXPECT_EQ(text.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(text.status().message()), AllOf(StartsWith("chat_template:1:"), HasSubstr(GetParam().message)));
+  EXPECT_THAT(std::string(text.status().message()),
+              AllOf(StartsWith("chat_template:1:"), HasSubstr(GetParam().message)));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -150,22 +154,31 @@ INSTANTIATE_TEST_SUITE_P(
             "rendering takes more than 4000000 steps"},
         Bad{"doubled", "{% set n = namespace(s='ab') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}",
             "values take more than 67108864 bytes at once"},
-        Bad{"kept", "{% set n = namespace(l=[]) %}{% for i in range(9999) %}{% set n.l = n.l + ['a' * 10**5] %}{% endfor %}",
+        Bad{"kept",
+            "{% set n = namespace(l=[]) %}{% for i in range(9999) %}{% set n.l = n.l + ['a' * 10**5] %}{% endfor %}",
             "values take more than 67108864 bytes at once"},
-        Bad{"output", "{% for i in range(99999) %}0123456789012345678901234567890123456789012345678901234567890123{% endfor %}",
+        Bad{"output",
+            "{% for i in range(99999) %}0123456789012345678901234567890123456789012345678901234567890123{% endfor %}",
             "a text would be longer than 4194304 bytes"},
-        Bad{"shared_parts", "{% set n = namespace(l=['abcdefgh']) %}{% for i in range(40) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ n.l }}",
+        Bad{"shared_parts",
+            "{% set n = namespace(l=['abcdefgh']) %}{% for i in range(40) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ "
+            "n.l }}",
             "a text would be longer than 4194304 bytes"},
-        Bad{"shared_json", "{% set n = namespace(l=['abcdefgh']) %}{% for i in range(40) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ n.l | tojson }}",
+        Bad{"shared_json",
+            "{% set n = namespace(l=['abcdefgh']) %}{% for i in range(40) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ "
+            "n.l | tojson }}",
             "tojson: a text would be longer than"},
         Bad{"shared_compared",
-            "{% set n = namespace(l=[1], m=[1]) %}{% for i in range(40) %}{% set n.l = [n.l, n.l] %}{% set n.m = [n.m, n.m] %}{% endfor %}"
-            "{{ n.l == n.m }}", "rendering takes more than 4000000 steps"},
+            "{% set n = namespace(l=[1], m=[1]) %}{% for i in range(40) %}{% set n.l = [n.l, n.l] %}{% set n.m = [n.m, "
+            "n.m] %}{% endfor %}"
+            "{{ n.l == n.m }}",
+            "rendering takes more than 4000000 steps"},
         Bad{"nested_values", "{% set n = namespace(l=[]) %}{% for i in range(99) %}{% set n.l = [n.l] %}{% endfor %}",
             "lists and dicts nest deeper than 64 levels"},
         Bad{"macro_recursion", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
             "statements, expressions and macro calls nest deeper than 300 levels"},
-        Bad{"replace", "{{ ('a' * 10**5).replace('', 'b' * 10**5) }}", "replace: values take more than 67108864 bytes at once"},
+        Bad{"replace", "{{ ('a' * 10**5).replace('', 'b' * 10**5) }}",
+            "replace: values take more than 67108864 bytes at once"},
         Bad{"join", "{{ range(9999) | join('b' * 10**5) }}", "join: values take more than 67108864 bytes at once"},
         Bad{"indent", "{{ ('a\\n' * 10**5) | indent(10**6) }}", "indent: values take more than 67108864 bytes at once"},
         Bad{"json_indent", "{{ [[1]] | tojson(indent=10**15) }}", "tojson: a text would be longer than"},
