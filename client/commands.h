@@ -23,6 +23,7 @@ int RunRationctl(absl::Span<const std::string> arguments, const Console& console
 
 // One command each; `arguments` without the command's name. `--help` is handled here too.
 int GenerateCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
+int ChatCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int TokenizeCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int DetokenizeCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int AbortCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);

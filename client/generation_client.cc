@@ -26,6 +26,11 @@ bool Cancellation::Cancel() {
   return true;
 }
 
+void Cancellation::Reset() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  cancelled_ = false;
+}
+
 bool Cancellation::cancelled() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return cancelled_;

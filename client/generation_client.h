@@ -28,6 +28,8 @@ class Cancellation {
   // Ends the call in progress, which then returns Cancelled, and every call started with this object from now on. Returns whether
   // a call was in progress.
   bool Cancel();
+  // Calls can be made again. REQUIRES: no call is in progress.
+  void Reset();
   bool cancelled() const;
 
  private:

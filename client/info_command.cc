@@ -38,6 +38,8 @@ void PrintInfo(const v1::GetModelInfoResponse& info, const Console& console) {
   }
   PrintLine(console, "tokens", absl::StrCat("context ", info.context_tokens(), ", vocabulary ", info.vocab_size(),
                                             info.has_tokenizer() ? "" : ", no tokenizer: token ids only"));
+  PrintLine(console, "chat", info.has_chat_template() ? "with the model's chat template"
+                                                      : absl::StrCat("no: ", TerminalSafe(info.no_chat_template_reason())));
   const int64_t full = info.full_kv_bytes_per_token();
   PrintLine(console, "KV cache", absl::StrFormat("%s budget in pages of %s; %s a token at full", HumanBytes(info.kv_budget_bytes()),
                                                  HumanBytes(info.page_bytes()), HumanBytes(full)));

@@ -151,6 +151,8 @@ std::string ToJson(const v1::GetModelInfoResponse& info) {
   json["kv_budget_bytes"] = info.kv_budget_bytes();
   json["full_kv_bytes_per_token"] = info.full_kv_bytes_per_token();
   json["has_tokenizer"] = info.has_tokenizer();
+  json["has_chat_template"] = info.has_chat_template();
+  if (!info.has_chat_template()) json["no_chat_template_reason"] = info.no_chat_template_reason();
   json["weight_bytes"] = info.weight_bytes();
   json["server_version"] = info.server_version();
   return Line(json);

@@ -13,14 +13,13 @@
 
 namespace {
 
-// Waits for Ctrl-C or SIGTERM on a thread of its own, where cancelling a call is allowed; a signal handler could not do it. The first
-// one cancels the call in progress, so that the server frees its memory at once; without a call, or the second time, the process
-// ends.
+// Waits for Ctrl-C or SIGTERM on a thread of its own, where cancelling a call is allowed; a signal handler could not do it. It cancels
+// the call in progress, so that the server frees its memory at once; without a call, or if that was cancelled before, the process ends.
 void WatchSignals(sigset_t signals, ration::Cancellation* cancellation) {
   int number = 0;
-  sigwait(&signals, &number);
-  if (!cancellation->Cancel()) _exit(128 + number);
-  sigwait(&signals, &number);
+  do {
+    sigwait(&signals, &number);
+  } while (!cancellation->cancelled() && cancellation->Cancel());
   _exit(128 + number);
 }
 

@@ -16,6 +16,7 @@ constexpr absl::string_view kHelp =
 Commands
   generate      generate text after a prompt, shown as it comes
   abort         end requests by their ids
+  chat          ask a question, or hold a conversation
   tokenize      text to token ids
   detokenize    token ids to text
   info          the model that is served, its experts and the KV budget
@@ -41,6 +42,7 @@ struct Command {
 
 constexpr Command kCommands[] = {{"generate", &GenerateCommand},
                                  {"abort", &AbortCommand},
+                                 {"chat", &ChatCommand},
                                  {"tokenize", &TokenizeCommand},
                                  {"detokenize", &DetokenizeCommand},
                                  {"info", &InfoCommand},

@@ -71,7 +71,8 @@ absl::StatusOr<jinja::Template::Variables> FromFields(const Struct& from, const 
   jinja::Template::Variables variables;
   for (const auto& [name, field] : Sorted(from)) {
     absl::StatusOr<Value> value = FromValue(*field);
-    if (!value.ok()) return absl::InvalidArgumentError(absl::StrCat(path, "[", Quoted(name), "]: ", value.status().message()));
+    if (!value.ok())
+      return absl::InvalidArgumentError(absl::StrCat(path, "[", Quoted(name), "]: ", value.status().message()));
     variables.emplace_back(name, *std::move(value));
   }
   return variables;
@@ -99,11 +100,11 @@ absl::Status CheckMessages(const v1::Messages& messages, const RequestLimits& li
   }
   int64_t bytes = static_cast<int64_t>(messages.template_variables().ByteSizeLong());
   if (bytes > limits.max_prompt_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("messages.template_variables: must have at most ", limits.max_prompt_bytes, " bytes, not ", bytes));
+    return absl::InvalidArgumentError(absl::StrCat("messages.template_variables: must have at most ",
+                                                   limits.max_prompt_bytes, " bytes, not ", bytes));
   }
-  RATION_RETURN_IF_ERROR(
-      CheckReserved(messages.template_variables(), "messages.template_variables", {"messages", "add_generation_prompt"}));
+  RATION_RETURN_IF_ERROR(CheckReserved(messages.template_variables(), "messages.template_variables",
+                                       {"messages", "add_generation_prompt"}));
   for (int i = 0; i < messages.messages_size(); ++i) {
     const v1::ChatMessage& message = messages.messages(i);
     const std::string path = absl::StrCat("messages.messages[", i, "]");
@@ -113,7 +114,8 @@ absl::Status CheckMessages(const v1::Messages& messages, const RequestLimits& li
     bytes += static_cast<int64_t>(message.ByteSizeLong());
     if (bytes > limits.max_prompt_bytes) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": with it the messages have ", bytes,
-                                                     " bytes; together they must have at most ", limits.max_prompt_bytes));
+                                                     " bytes; together they must have at most ",
+                                                     limits.max_prompt_bytes));
     }
   }
   return absl::OkStatus();
@@ -134,10 +136,12 @@ absl::StatusOr<Conversation> ToConversation(const v1::Messages& messages) {
   return conversation;
 }
 
-absl::StatusOr<std::string> RenderMessages(const v1::Messages& messages, const ModelView& model, const RequestLimits& limits) {
+absl::StatusOr<std::string> RenderMessages(const v1::Messages& messages, const ModelView& model,
+                                           const RequestLimits& limits) {
   if (model.chat_template == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "messages: this model is served without a chat template, so send the prompt as text (", model.no_chat_template_reason, ")"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("messages: this model is served without a chat template, so send the prompt as text (",
+                     model.no_chat_template_reason, ")"));
   }
   RATION_ASSIGN_OR_RETURN(const Conversation conversation, ToConversation(messages));
   absl::StatusOr<std::string> text = model.chat_template->Render(conversation, limits.max_prompt_bytes, absl::Now());
@@ -145,7 +149,8 @@ absl::StatusOr<std::string> RenderMessages(const v1::Messages& messages, const M
   return text;
 }
 
-absl::StatusOr<std::vector<int32_t>> EncodeRendered(absl::string_view text, bool add_special_tokens, const ModelView& model) {
+absl::StatusOr<std::vector<int32_t>> EncodeRendered(absl::string_view text, bool add_special_tokens,
+                                                    const ModelView& model) {
   absl::StatusOr<std::vector<int32_t>> ids = model.tokenizer->Encode(text, add_special_tokens);
   if (!ids.ok()) return absl::Status(ids.status().code(), absl::StrCat("messages: rendered ", ids.status().message()));
   return ids;

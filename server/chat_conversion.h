@@ -1,5 +1,6 @@
 // Conversations on the wire: their limits, their conversion to what a chat template takes, their rendering.
-// Layer: server. Stateless; thread-safe: rendering runs on the thread of the call and is bounded in steps and memory.
+// Layer: server. Stateless; thread-safe: rendering runs on the thread of the call and is bounded in steps and
+// memory.
 #ifndef RATION_SERVER_CHAT_CONVERSION_H_
 #define RATION_SERVER_CHAT_CONVERSION_H_
 
@@ -25,12 +26,14 @@ int64_t MessagesBytes(const v1::Messages& messages);
 // InvalidArgument names the field.
 absl::StatusOr<Conversation> ToConversation(const v1::Messages& messages);
 
-// The prompt's text. FailedPrecondition if the model has no usable template; InvalidArgument with the template's message if it refuses
-// the conversation, or if the text would be longer than a prompt may be.
-absl::StatusOr<std::string> RenderMessages(const v1::Messages& messages, const ModelView& model, const RequestLimits& limits);
+// The prompt's text. FailedPrecondition if the model has no usable template; InvalidArgument with the template's
+// message if it refuses the conversation, or if the text would be longer than a prompt may be.
+absl::StatusOr<std::string> RenderMessages(const v1::Messages& messages, const ModelView& model,
+                                           const RequestLimits& limits);
 
 // The ids of a rendered text. REQUIRES: `model` has a tokenizer.
-absl::StatusOr<std::vector<int32_t>> EncodeRendered(absl::string_view text, bool add_special_tokens, const ModelView& model);
+absl::StatusOr<std::vector<int32_t>> EncodeRendered(absl::string_view text, bool add_special_tokens,
+                                                    const ModelView& model);
 
 }  // namespace ration
 

@@ -34,7 +34,8 @@ absl::StatusOr<Value> MessageValue(const ChatMessage& message) {
 
 absl::StatusOr<std::unique_ptr<const ChatTemplate>> ChatTemplate::Parse(
     absl::string_view source, std::string name, std::vector<std::pair<std::string, std::string>> variables) {
-  RATION_ASSIGN_OR_RETURN(std::unique_ptr<const jinja::Template> parsed, jinja::Template::Parse(source, std::move(name)));
+  RATION_ASSIGN_OR_RETURN(std::unique_ptr<const jinja::Template> parsed,
+                          jinja::Template::Parse(source, std::move(name)));
   jinja::Template::Variables values = {{"tools", Value()}, {"documents", Value()}};
   for (auto& [variable, text] : variables) {
     RATION_ASSIGN_OR_RETURN(Value value, NewString(std::move(text), nullptr));
@@ -43,7 +44,8 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> ChatTemplate::Parse(
   return std::unique_ptr<const ChatTemplate>(new ChatTemplate(std::move(parsed), std::move(values)));
 }
 
-absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversation, int64_t max_bytes, absl::Time now) const {
+absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversation, int64_t max_bytes,
+                                                 absl::Time now) const {
   std::vector<Value> messages;
   for (const ChatMessage& message : conversation.messages) {
     RATION_ASSIGN_OR_RETURN(Value value, MessageValue(message));
@@ -58,7 +60,8 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversatio
   limits.output_bytes = max_bytes;
   absl::StatusOr<std::string> text = template_->Render(variables, now, limits);
   if (absl::IsAborted(text.status())) {
-    return absl::InvalidArgumentError(absl::StrCat(text.status().message(), " (the chat template refuses the conversation)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(text.status().message(), " (the chat template refuses the conversation)"));
   }
   return text;
 }

@@ -39,8 +39,8 @@ class ChatTemplate {
   static absl::StatusOr<std::unique_ptr<const ChatTemplate>> Parse(
       absl::string_view source, std::string name, std::vector<std::pair<std::string, std::string>> variables = {});
 
-  // InvalidArgument with the template's own message if it refuses the conversation (raise_exception), or with line, column and reason
-  // if it cannot be rendered, takes too long, or would give more than `max_bytes`.
+  // InvalidArgument with the template's own message if it refuses the conversation (raise_exception), or with line,
+  // column and reason if it cannot be rendered, takes too long, or would give more than `max_bytes`.
   absl::StatusOr<std::string> Render(const Conversation& conversation, int64_t max_bytes, absl::Time now) const;
 
  private:

@@ -44,20 +44,23 @@ absl::StatusOr<Json> ReadObject(const std::string& path) {
   RATION_ASSIGN_OR_RETURN(const std::optional<std::string> content, ReadFile(path));
   if (!content.has_value()) return Json::object();
   RATION_ASSIGN_OR_RETURN(Json object, ParseStrictJson(*content, path));
-  if (!object.is_object()) return absl::InvalidArgumentError(absl::StrCat(path, ": must be an object, not ", object.type_name()));
+  if (!object.is_object())
+    return absl::InvalidArgumentError(absl::StrCat(path, ": must be an object, not ", object.type_name()));
   return object;
 }
 
 // A token as these files write it: its text, or an object with it; nullopt for anything else.
 std::optional<std::string> TokenText(const Json& token) {
   if (token.is_string()) return token.get<std::string>();
-  if (token.is_object() && token.contains("content") && token["content"].is_string()) return token["content"].get<std::string>();
+  if (token.is_object() && token.contains("content") && token["content"].is_string())
+    return token["content"].get<std::string>();
   return std::nullopt;
 }
 
 std::vector<std::pair<std::string, std::string>> SpecialTokens(const Json& config, const Json& map) {
   std::vector<std::pair<std::string, std::string>> tokens;
-  for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+  for (const char* name :
+       {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
     const Json& source = config.contains(name) ? config : map;
     if (!source.contains(name)) continue;
     if (std::optional<std::string> text = TokenText(source[name])) tokens.emplace_back(name, *std::move(text));
@@ -71,16 +74,19 @@ absl::StatusOr<std::optional<std::string>> TemplateIn(const Json& config, const 
   if (found == config.end() || found->is_null()) return std::nullopt;
   if (found->is_string()) return found->get<std::string>();
   if (!found->is_array()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": chat_template: must be a string or an array, not ", found->type_name()));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": chat_template: must be a string or an array, not ", found->type_name()));
   }
   for (const Json& entry : *found) {
     if (!entry.is_object() || !entry.contains("name") || entry["name"] != "default") continue;
     if (!entry.contains("template") || !entry["template"].is_string()) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": chat_template: the one named \"default\" has no template"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": chat_template: the one named \"default\" has no template"));
     }
     return entry["template"].get<std::string>();
   }
-  return absl::InvalidArgumentError(absl::StrCat(path, ": chat_template: none of ", found->size(), " is named \"default\""));
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": chat_template: none of ", found->size(), " is named \"default\""));
 }
 
 }  // namespace

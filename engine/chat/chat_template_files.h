@@ -11,9 +11,10 @@
 
 namespace ration {
 
-// The template is chat_template.jinja, else "chat_template" of tokenizer_config.json (of several the one named "default"); bos_token,
-// eos_token and so on come from tokenizer_config.json, and where it is silent from special_tokens_map.json. NotFound if the directory
-// has no template; InvalidArgument names the file and what is wrong with it.
+// The template is chat_template.jinja, else "chat_template" of tokenizer_config.json (of several the one named
+// "default"); bos_token, eos_token and so on come from tokenizer_config.json, and where it is silent from
+// special_tokens_map.json. NotFound if the directory has no template; InvalidArgument names the file and what is wrong
+// with it.
 absl::StatusOr<std::unique_ptr<const ChatTemplate>> LoadChatTemplate(const std::string& directory);
 
 }  // namespace ration

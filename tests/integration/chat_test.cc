@@ -89,7 +89,8 @@ std::shared_ptr<grpc::Channel> ChatServer::CreateChannel(int port) {
 }
 
 std::vector<ChatServer::File> WithTemplate(const std::string& text) {
-  return {{"chat_template.jinja", text}, {"tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": {"content": "</s>"}})"}};
+  return {{"chat_template.jinja", text},
+          {"tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": {"content": "</s>"}})"}};
 }
 
 void Say(v1::Messages* messages, const std::string& role, const std::string& content) {
@@ -160,7 +161,10 @@ TEST(ChatTest, GenerationPromptVariablesNamesAndExtraKeysReachTheTemplate) {
   auto& variables = *messages.mutable_template_variables()->mutable_fields();
   variables["loud"].set_bool_value(true);
   variables["level"].set_number_value(7);
-  (*variables["more"].mutable_struct_value()->mutable_fields())["x"].mutable_list_value()->add_values()->set_number_value(1.5);
+  (*variables["more"].mutable_struct_value()->mutable_fields())["x"]
+      .mutable_list_value()
+      ->add_values()
+      ->set_number_value(1.5);
   EXPECT_EQ(server.Tokenize(request).text(), "<s>user: a</s> (glad) AND LOUD7Ada{\"x\": [1.5]}");
 }
 

@@ -145,7 +145,8 @@ absl::StatusOr<Value> GetItem(const Value& value, const Value& key, RenderBudget
   return Value::UndefinedBecause(absl::StrCat("the ", value.type_name(), " has no such element"));
 }
 
-absl::StatusOr<Value> Slice(const Value& value, const Value& start, const Value& stop, const Value& step, RenderBudget& budget) {
+absl::StatusOr<Value> Slice(const Value& value, const Value& start, const Value& stop, const Value& step,
+                            RenderBudget& budget) {
   if (value.is_undefined()) return UndefinedError(value);
   if (value.is_list() && value.as_list()->form != ListForm::kLazy) {
     const std::vector<Value>& items = value.as_list()->items;
@@ -183,7 +184,8 @@ absl::StatusOr<std::shared_ptr<const List>> Elements(const Value& value, RenderB
     for (const Dict::Entry& entry : value.as_dict()->entries()) elements.push_back(entry.first);
   } else if (value.is_string()) {
     for (absl::string_view rest = value.as_string(); !rest.empty(); rest.remove_prefix(FirstCharacterBytes(rest))) {
-      RATION_ASSIGN_OR_RETURN(Value character, NewString(std::string(rest.substr(0, FirstCharacterBytes(rest))), &budget));
+      RATION_ASSIGN_OR_RETURN(Value character,
+                              NewString(std::string(rest.substr(0, FirstCharacterBytes(rest))), &budget));
       elements.push_back(std::move(character));
     }
   } else if (!value.is_undefined()) {
@@ -200,7 +202,8 @@ absl::StatusOr<int64_t> Length(const Value& value, RenderBudget& budget) {
     return CountCharacters(value.as_string());
   }
   if (value.is_dict()) return static_cast<int64_t>(value.as_dict()->entries().size());
-  if (value.is_list() && value.as_list()->form != ListForm::kLazy) return static_cast<int64_t>(value.as_list()->items.size());
+  if (value.is_list() && value.as_list()->form != ListForm::kLazy)
+    return static_cast<int64_t>(value.as_list()->items.size());
   if (value.is_list()) {
     return absl::InvalidArgumentError("a generator (of map, select, items, ...) has no length; use |list|length");
   }

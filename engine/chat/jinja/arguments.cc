@@ -33,13 +33,15 @@ absl::StatusOr<BoundArguments> Bind(const Arguments& arguments, std::initializer
   for (size_t i = 0; i < arguments.positional.size(); ++i) bound.values_[i] = &arguments.positional[i];
   for (const auto& [name, value] : arguments.keyword) {
     const auto found = std::find(bound.names_.begin(), bound.names_.end(), name);
-    if (found == bound.names_.end()) return absl::InvalidArgumentError(absl::StrCat("argument ", Quoted(name), " is not supported"));
+    if (found == bound.names_.end())
+      return absl::InvalidArgumentError(absl::StrCat("argument ", Quoted(name), " is not supported"));
     const Value*& place = bound.values_[static_cast<size_t>(found - bound.names_.begin())];
     if (place != nullptr) return absl::InvalidArgumentError(absl::StrCat("argument ", Quoted(name), " is given twice"));
     place = &value;
   }
   for (size_t i = 0; i < required; ++i) {
-    if (bound.values_[i] == nullptr) return absl::InvalidArgumentError(absl::StrCat("argument \"", bound.names_[i], "\" is missing"));
+    if (bound.values_[i] == nullptr)
+      return absl::InvalidArgumentError(absl::StrCat("argument \"", bound.names_[i], "\" is missing"));
   }
   return bound;
 }

@@ -33,14 +33,14 @@ class BoundArguments {
   absl::StatusOr<std::string> String(size_t parameter, absl::string_view absent) const;
 
  private:
-  friend absl::StatusOr<BoundArguments> Bind(const Arguments& arguments, std::initializer_list<absl::string_view> parameters,
-                                             size_t required);
+  friend absl::StatusOr<BoundArguments> Bind(const Arguments& arguments,
+                                             std::initializer_list<absl::string_view> parameters, size_t required);
   std::vector<std::string> names_;
   std::vector<const Value*> values_;
 };
 
-// InvalidArgument if there are too many, an unknown or doubled name, or if one of the first `required` is missing. `arguments` must
-// outlive the result.
+// InvalidArgument if there are too many, an unknown or doubled name, or if one of the first `required` is missing.
+// `arguments` must outlive the result.
 absl::StatusOr<BoundArguments> Bind(const Arguments& arguments, std::initializer_list<absl::string_view> parameters,
                                     size_t required = 0);
 

@@ -93,7 +93,8 @@ absl::StatusOr<Value> FloatArithmetic(Operator op, double a, double b) {
   return Value(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);
 }
 
-absl::StatusOr<Value> Add(const std::shared_ptr<const List>& a, const std::shared_ptr<const List>& b, RenderBudget& budget) {
+absl::StatusOr<Value> Add(const std::shared_ptr<const List>& a, const std::shared_ptr<const List>& b,
+                          RenderBudget& budget) {
   RATION_RETURN_IF_ERROR(budget.Fits(List::Cost(a->items.size() + b->items.size())));
   std::vector<Value> items;
   items.reserve(a->items.size() + b->items.size());
@@ -105,7 +106,8 @@ absl::StatusOr<Value> Add(const std::shared_ptr<const List>& a, const std::share
 // "ab" * 3, [1] * 3.
 absl::StatusOr<Value> Repeat(const Value& value, int64_t count, RenderBudget& budget) {
   count = std::max<int64_t>(count, 0);
-  const auto size = static_cast<int64_t>(value.is_string() ? value.as_string().size() : value.as_list()->items.size() * sizeof(Value));
+  const auto size = static_cast<int64_t>(value.is_string() ? value.as_string().size()
+                                                           : value.as_list()->items.size() * sizeof(Value));
   int64_t bytes = 0;
   if (__builtin_mul_overflow(size, count, &bytes)) bytes = INT64_MAX;
   RATION_RETURN_IF_ERROR(budget.Fits(bytes));
@@ -118,7 +120,8 @@ absl::StatusOr<Value> Repeat(const Value& value, int64_t count, RenderBudget& bu
   }
   std::vector<Value> items;
   items.reserve(static_cast<size_t>(count) * value.as_list()->items.size());
-  for (int64_t i = 0; i < count; ++i) items.insert(items.end(), value.as_list()->items.begin(), value.as_list()->items.end());
+  for (int64_t i = 0; i < count; ++i)
+    items.insert(items.end(), value.as_list()->items.begin(), value.as_list()->items.end());
   return NewList(std::move(items), &budget, value.as_list()->form);
 }
 
@@ -143,8 +146,10 @@ absl::StatusOr<Value> Arithmetic(Operator op, const Value& left, const Value& ri
       left.as_list()->form != ListForm::kLazy) {
     return Add(left.as_list(), right.as_list(), budget);
   }
-  if (op == Operator::kMultiply && Repeatable(left) && right.is_integral()) return Repeat(left, right.integer(), budget);
-  if (op == Operator::kMultiply && Repeatable(right) && left.is_integral()) return Repeat(right, left.integer(), budget);
+  if (op == Operator::kMultiply && Repeatable(left) && right.is_integral())
+    return Repeat(left, right.integer(), budget);
+  if (op == Operator::kMultiply && Repeatable(right) && left.is_integral())
+    return Repeat(right, left.integer(), budget);
   if (op == Operator::kModulo && left.is_string()) {
     return absl::InvalidArgumentError("\"%\" after a string (formatting) is not supported");
   }
@@ -173,7 +178,8 @@ absl::StatusOr<int> Order(const Value& left, const Value& right, RenderBudget& b
     return left.number() < right.number() ? -1 : left.number() > right.number() ? 1 : 0;
   }
   if (left.is_string() && right.is_string()) {
-    RATION_RETURN_IF_ERROR(budget.Work(static_cast<int64_t>(std::min(left.as_string().size(), right.as_string().size()))));
+    RATION_RETURN_IF_ERROR(
+        budget.Work(static_cast<int64_t>(std::min(left.as_string().size(), right.as_string().size()))));
     return left.as_string().compare(right.as_string());  // the order of UTF-8 bytes is that of the characters
   }
   if (left.is_list() && right.is_list() && left.as_list()->form == right.as_list()->form &&

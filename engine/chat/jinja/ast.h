@@ -1,8 +1,9 @@
 // A parsed template. Immutable after parsing, so that threads may render it at the same time.
 // Layer: engine/chat/jinja. Plain data.
 //
-// Invariants: (1) an expression's `depth` is at most kMaxExpressionDepth and statements nest at most kMaxStatementDepth deep, so that
-// what recurses over them is bounded. (2) Macros stand outside for statements, macros and blocks.
+// Invariants: (1) an expression's `depth` is at most kMaxExpressionDepth and statements nest at most
+// kMaxStatementDepth deep, so that what recurses over them is bounded. (2) Macros stand outside for statements,
+// macros and blocks.
 #ifndef RATION_ENGINE_CHAT_JINJA_AST_H_
 #define RATION_ENGINE_CHAT_JINJA_AST_H_
 

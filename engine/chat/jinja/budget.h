@@ -1,5 +1,5 @@
-// What one rendering may take: steps, memory alive at once, depth. Every template and every message is of outside origin, so whatever
-// grows asks here first.
+// What one rendering may take: steps, memory alive at once, depth. Every template and every message is of outside
+// origin, so whatever grows asks here first.
 // Layer: engine/chat/jinja. Thread-compatible: one rendering, one thread.
 #ifndef RATION_ENGINE_CHAT_JINJA_BUDGET_H_
 #define RATION_ENGINE_CHAT_JINJA_BUDGET_H_
@@ -11,11 +11,12 @@
 namespace ration::jinja {
 
 struct RenderLimits {
-  // One step is an expression or statement evaluated, an element looked at, or kBytesPerStep bytes copied or searched. About 50 ns.
+  // One step is an expression or statement evaluated, an element looked at, or kBytesPerStep bytes copied or searched.
+  // About 50 ns.
   int64_t steps = 4'000'000;
   int64_t memory_bytes = int64_t{64} << 20;  // of values alive at once, what was passed in not counted
   int64_t output_bytes = int64_t{4} << 20;   // of the rendered text
-  int depth = 300;                           // of statements and expressions inside one another, through macro calls too
+  int depth = 300;  // of statements and expressions inside one another, through macro calls too
 };
 
 class RenderBudget {
@@ -50,7 +51,8 @@ class RenderBudget {
   int64_t memory_bytes_ = 0;
 };
 
-// Memory counted for as long as this lives. Without a budget (constants of a template, what is passed in) nothing is counted.
+// Memory counted for as long as this lives. Without a budget (constants of a template, what is passed in) nothing is
+// counted.
 class MemoryCharge {
  public:
   MemoryCharge() = default;

@@ -192,8 +192,8 @@ absl::StatusOr<Value> Evaluator::EvaluateTest(const Expression& expression, Scop
   }
   RATION_ASSIGN_OR_RETURN(const Value value, Evaluate(*expression.operands[0], scope));
   RATION_ASSIGN_OR_RETURN(const Arguments arguments, EvaluateArguments(expression, scope));
-  RATION_ASSIGN_OR_RETURN(const bool holds, Positioned(expression.at, expression.test->apply(value, arguments, budget_),
-                                                       expression.name));
+  RATION_ASSIGN_OR_RETURN(
+      const bool holds, Positioned(expression.at, expression.test->apply(value, arguments, budget_), expression.name));
   return Value(holds);
 }
 
@@ -213,7 +213,8 @@ absl::StatusOr<Value> Evaluator::EvaluateCall(const Expression& expression, Scop
     case Callable::Kind::kFunction:
       break;
   }
-  if (callable.function == Function::kNamespace) return Positioned(expression.at, MakeNamespace(arguments), "namespace");
+  if (callable.function == Function::kNamespace)
+    return Positioned(expression.at, MakeNamespace(arguments), "namespace");
   absl::StatusOr<Value> result = CallFunction(callable.function, arguments, now_, budget_);
   if (absl::IsAborted(result.status())) return result.status();  // the template's own message
   return Positioned(expression.at, std::move(result), callable.name);
@@ -221,8 +222,8 @@ absl::StatusOr<Value> Evaluator::EvaluateCall(const Expression& expression, Scop
 
 absl::StatusOr<Value> Evaluator::CallMacro(const Macro& macro, const Arguments& arguments, Position at) {
   if (arguments.positional.size() > macro.parameters.size()) {
-    return ErrorAt(at, absl::StrCat("macro ", Quoted(macro.name), " takes at most ", macro.parameters.size(), " argument(s), not ",
-                                    arguments.positional.size()));
+    return ErrorAt(at, absl::StrCat("macro ", Quoted(macro.name), " takes at most ", macro.parameters.size(),
+                                    " argument(s), not ", arguments.positional.size()));
   }
   // A macro sees the template's names and its own, not its caller's.
   Scope inner(&root_);
@@ -245,7 +246,8 @@ absl::StatusOr<Value> Evaluator::CallMacro(const Macro& macro, const Arguments& 
       RATION_ASSIGN_OR_RETURN(Value value, Evaluate(*parameter.default_value, inner));
       inner.Set(parameter.name, std::move(value));
     } else {
-      inner.Set(parameter.name, Value::UndefinedBecause(absl::StrCat("argument ", Quoted(parameter.name), " was not given")));
+      inner.Set(parameter.name,
+                Value::UndefinedBecause(absl::StrCat("argument ", Quoted(parameter.name), " was not given")));
     }
   }
   return Capture(macro.body, inner, at);

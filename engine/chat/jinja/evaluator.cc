@@ -19,7 +19,8 @@ Evaluator::~Evaluator() {
 
 absl::Status Evaluator::CheckDepth(Position at) const {
   if (depth_ <= budget_.limits().depth) return absl::OkStatus();
-  return ErrorAt(at, absl::StrCat("statements, expressions and macro calls nest deeper than ", budget_.limits().depth, " levels"));
+  return ErrorAt(
+      at, absl::StrCat("statements, expressions and macro calls nest deeper than ", budget_.limits().depth, " levels"));
 }
 
 absl::StatusOr<std::string> Evaluator::Run(const Body& body) {
@@ -118,6 +119,7 @@ absl::StatusOr<Value> Evaluator::FilteredElements(const Statement& statement, Sc
   if (statement.condition == nullptr) return Value(*std::move(elements));
   std::vector<Value> items;
   for (const Value& element : (*elements)->items) {
+    if (absl::Status status = budget_.Steps(2); !status.ok()) return ErrorAt(statement.at, status);
     Scope inner(&scope);
     RATION_RETURN_IF_ERROR(Assign(statement, element, inner));
     RATION_ASSIGN_OR_RETURN(const Value keep, Evaluate(*statement.condition, inner));
@@ -135,6 +137,8 @@ absl::StatusOr<Evaluator::Flow> Evaluator::ExecuteFor(const Statement& statement
   const absl::Cleanup leave = [&loop] { loop->changed.clear(); };  // it may hold the loop itself
   bool completed = false;
   for (size_t i = 0; i < items.size(); ++i) {
+    constexpr int64_t kStepsOfARound = 4;  // a scope with two names
+    if (absl::Status status = budget_.Steps(kStepsOfARound); !status.ok()) return ErrorAt(statement.at, status);
     loop->index = i;
     Scope inner(&scope);
     inner.Set("loop", Value(loop));
@@ -154,8 +158,8 @@ absl::Status Evaluator::Assign(const Statement& statement, const Value& value, S
   if (!parts.ok()) return ErrorAt(statement.at, parts.status());
   if (value.is_undefined()) return ErrorAt(statement.at, UndefinedError(value));
   if ((*parts)->items.size() != statement.targets.size()) {
-    return ErrorAt(statement.at, absl::StrCat("cannot assign ", (*parts)->items.size(), " value(s) to ", statement.targets.size(),
-                                              " name(s)"));
+    return ErrorAt(statement.at, absl::StrCat("cannot assign ", (*parts)->items.size(), " value(s) to ",
+                                              statement.targets.size(), " name(s)"));
   }
   for (size_t i = 0; i < statement.targets.size(); ++i) {
     RATION_RETURN_IF_ERROR(AssignTo(statement.targets[i], (*parts)->items[i], scope));

@@ -59,7 +59,9 @@ absl::StatusOr<ExpressionPtr> ExpressionParser::ParseTupleOf(ParseFunction eleme
   return Done(std::move(tuple));
 }
 
-absl::StatusOr<ExpressionPtr> ExpressionParser::ParseTuple() { return ParseTupleOf(&ExpressionParser::ParseConditional); }
+absl::StatusOr<ExpressionPtr> ExpressionParser::ParseTuple() {
+  return ParseTupleOf(&ExpressionParser::ParseConditional);
+}
 absl::StatusOr<ExpressionPtr> ExpressionParser::ParseTupleWithoutConditional() {
   return ParseTupleOf(&ExpressionParser::ParseOr);
 }
@@ -98,8 +100,12 @@ absl::StatusOr<ExpressionPtr> ExpressionParser::ParseChain(ParseFunction element
   return Done(std::move(chain));
 }
 
-absl::StatusOr<ExpressionPtr> ExpressionParser::ParseOr() { return ParseChain(&ExpressionParser::ParseAnd, "or", Kind::kOr); }
-absl::StatusOr<ExpressionPtr> ExpressionParser::ParseAnd() { return ParseChain(&ExpressionParser::ParseNot, "and", Kind::kAnd); }
+absl::StatusOr<ExpressionPtr> ExpressionParser::ParseOr() {
+  return ParseChain(&ExpressionParser::ParseAnd, "or", Kind::kOr);
+}
+absl::StatusOr<ExpressionPtr> ExpressionParser::ParseAnd() {
+  return ParseChain(&ExpressionParser::ParseNot, "and", Kind::kAnd);
+}
 
 absl::StatusOr<ExpressionPtr> ExpressionParser::ParseNot() {
   if (!tokens_.AtName("not")) return ParseCompare();
@@ -128,7 +134,8 @@ absl::StatusOr<ExpressionPtr> ExpressionParser::ParseCompare() {
       }
     }
     if (!found.has_value() && tokens_.SkipName("in")) found = Operator::kIn;
-    if (!found.has_value() && tokens_.AtName("not") && tokens_.ahead().kind == Token::Kind::kName && tokens_.ahead().text == "in") {
+    if (!found.has_value() && tokens_.AtName("not") && tokens_.ahead().kind == Token::Kind::kName &&
+        tokens_.ahead().text == "in") {
       tokens_.Next();
       tokens_.Next();
       found = Operator::kNotIn;
@@ -142,12 +149,13 @@ absl::StatusOr<ExpressionPtr> ExpressionParser::ParseCompare() {
   return Done(std::move(compare));
 }
 
-absl::StatusOr<ExpressionPtr> ExpressionParser::ParseBinary(ParseFunction element,
-                                                            const std::vector<std::pair<const char*, Operator>>& texts) {
+absl::StatusOr<ExpressionPtr> ExpressionParser::ParseBinary(
+    ParseFunction element, const std::vector<std::pair<const char*, Operator>>& texts) {
   RATION_ASSIGN_OR_RETURN(ExpressionPtr left, (this->*element)());
   while (true) {
     const Position at = tokens_.current().at;
-    const auto found = std::find_if(texts.begin(), texts.end(), [this](const auto& entry) { return tokens_.SkipOperator(entry.first); });
+    const auto found = std::find_if(texts.begin(), texts.end(),
+                                    [this](const auto& entry) { return tokens_.SkipOperator(entry.first); });
     if (found == texts.end()) return left;
     Mutable operation = New(Kind::kArithmetic, at);
     operation->operators.push_back(found->second);
@@ -176,10 +184,9 @@ absl::StatusOr<ExpressionPtr> ExpressionParser::ParseConcatenation() {
 }
 
 absl::StatusOr<ExpressionPtr> ExpressionParser::ParseProduct() {
-  return ParseBinary(&ExpressionParser::ParsePower, {{"*", Operator::kMultiply},
-                                                     {"/", Operator::kDivide},
-                                                     {"//", Operator::kFloorDivide},
-                                                     {"%", Operator::kModulo}});
+  return ParseBinary(
+      &ExpressionParser::ParsePower,
+      {{"*", Operator::kMultiply}, {"/", Operator::kDivide}, {"//", Operator::kFloorDivide}, {"%", Operator::kModulo}});
 }
 
 absl::StatusOr<ExpressionPtr> ExpressionParser::ParsePower() {
@@ -353,10 +360,12 @@ absl::Status ExpressionParser::ParseArguments(Expression* into) {
       if (tokens_.AtOperator(")")) break;
     }
     if (tokens_.AtOperator("*") || tokens_.AtOperator("**")) {
-      return ErrorAt(tokens_.current().at, absl::StrCat("\"", tokens_.current().text, "\" before an argument is not supported"));
+      return ErrorAt(tokens_.current().at,
+                     absl::StrCat("\"", tokens_.current().text, "\" before an argument is not supported"));
     }
     const Position at = tokens_.current().at;
-    const bool keyword = tokens_.At(Token::Kind::kName) && tokens_.ahead().kind == Token::Kind::kOperator && tokens_.ahead().text == "=";
+    const bool keyword =
+        tokens_.At(Token::Kind::kName) && tokens_.ahead().kind == Token::Kind::kOperator && tokens_.ahead().text == "=";
     if (keyword) {
       const std::string name = tokens_.Next().text;
       tokens_.Next();
@@ -391,7 +400,8 @@ absl::StatusOr<ExpressionPtr> ExpressionParser::ParseFilter(ExpressionPtr operan
   Mutable filter = New(Kind::kFilter, tokens_.current().at);
   RATION_ASSIGN_OR_RETURN(filter->name, tokens_.ExpectName("a filter's name"));
   filter->filter = FindFilter(filter->name);
-  if (filter->filter == nullptr) RATION_RETURN_IF_ERROR(Unsupported(filter->at, absl::StrCat("filter ", Quoted(filter->name))));
+  if (filter->filter == nullptr)
+    RATION_RETURN_IF_ERROR(Unsupported(filter->at, absl::StrCat("filter ", Quoted(filter->name))));
   filter->operands.push_back(std::move(operand));
   if (tokens_.AtOperator("(")) RATION_RETURN_IF_ERROR(ParseArguments(filter.get()));
   return Done(std::move(filter));
@@ -408,8 +418,8 @@ absl::StatusOr<ExpressionPtr> ExpressionParser::ParseTest(ExpressionPtr operand)
   const Token& next = tokens_.current();
   if (tokens_.AtOperator("(")) {
     RATION_RETURN_IF_ERROR(ParseArguments(test.get()));
-  } else if (next.kind == Token::Kind::kString || next.kind == Token::Kind::kInteger || next.kind == Token::Kind::kFloat ||
-             tokens_.AtOperator("[") || tokens_.AtOperator("{") ||
+  } else if (next.kind == Token::Kind::kString || next.kind == Token::Kind::kInteger ||
+             next.kind == Token::Kind::kFloat || tokens_.AtOperator("[") || tokens_.AtOperator("{") ||
              (next.kind == Token::Kind::kName && next.text != "else" && next.text != "or" && next.text != "and" &&
               next.text != "is" && next.text != "if" && next.text != "in" && next.text != "not")) {
     RATION_ASSIGN_OR_RETURN(ExpressionPtr argument, ParsePrimary());

@@ -1,5 +1,5 @@
-// Parses the expressions of a template, with Jinja's order of operators (which is not Python's: `~` binds tighter than `+`, a filter
-// tighter than any operator).
+// Parses the expressions of a template, with Jinja's order of operators (which is not Python's: `~` binds tighter
+// than `+`, a filter tighter than any operator).
 // Layer: engine/chat/jinja. Thread-compatible; used by the statement parser only.
 #ifndef RATION_ENGINE_CHAT_JINJA_EXPRESSION_PARSER_H_
 #define RATION_ENGINE_CHAT_JINJA_EXPRESSION_PARSER_H_
@@ -29,7 +29,8 @@ class ExpressionParser {
   // The filters of a set block, after its name: `| filter | filter`. Null if there are none.
   absl::StatusOr<ExpressionPtr> ParseFilters();
 
-  // Whether what is parsed may never be reached: a filter or test that is not supported is then an error only when it is.
+  // Whether what is parsed may never be reached: a filter or test that is not supported is then an error only when it
+  // is.
   void EnterConditional() { ++conditional_depth_; }
   void LeaveConditional() { --conditional_depth_; }
 
@@ -64,7 +65,8 @@ class ExpressionParser {
   absl::Status ParseArguments(Expression* into);
   absl::StatusOr<ExpressionPtr> ParseTupleOf(ParseFunction element);
   // `element` once or more, with operators of `texts` between; each pair is an arithmetic operation.
-  absl::StatusOr<ExpressionPtr> ParseBinary(ParseFunction element, const std::vector<std::pair<const char*, Operator>>& texts);
+  absl::StatusOr<ExpressionPtr> ParseBinary(ParseFunction element,
+                                            const std::vector<std::pair<const char*, Operator>>& texts);
   // `element` once or more with `separator` (a name) between, as one expression of `kind`.
   absl::StatusOr<ExpressionPtr> ParseChain(ParseFunction element, const char* separator, Expression::Kind kind);
 

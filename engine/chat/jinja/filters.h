@@ -1,5 +1,5 @@
-// Jinja's filters: what stands after `|`. Those over texts and numbers are in text_filters.cc, those over sequences in
-// sequence_filters.cc.
+// Jinja's filters: what stands after `|`. Those over texts and numbers are in text_filters.cc, those over sequences
+// in sequence_filters.cc.
 // Layer: engine/chat/jinja. Stateless; results are counted in the budget.
 #ifndef RATION_ENGINE_CHAT_JINJA_FILTERS_H_
 #define RATION_ENGINE_CHAT_JINJA_FILTERS_H_

@@ -21,14 +21,16 @@ constexpr std::pair<absl::string_view, Function> kFunctions[] = {{"range", Funct
                                                                  {"raise_exception", Function::kRaiseException},
                                                                  {"strftime_now", Function::kStrftimeNow}};
 // Jinja's others.
-constexpr absl::string_view kUnsupported[] = {"caller", "cycler", "joiner", "kwargs", "lipsum", "self", "super", "varargs"};
+constexpr absl::string_view kUnsupported[] = {"caller", "cycler", "joiner", "kwargs",
+                                              "lipsum", "self",   "super",  "varargs"};
 
 absl::StatusOr<Value> Range(const Arguments& arguments, RenderBudget& budget) {
   RATION_ASSIGN_OR_RETURN(const BoundArguments bound, Bind(arguments, {"start", "stop", "step"}, 1));
   for (size_t i = 0; i < 3; ++i) {
     if (!bound.Has(i)) continue;
     if (bound[i].is_undefined()) return UndefinedError(bound[i]);
-    if (!bound[i].is_integral()) return absl::InvalidArgumentError(absl::StrCat("needs ints, not ", bound[i].type_name()));
+    if (!bound[i].is_integral())
+      return absl::InvalidArgumentError(absl::StrCat("needs ints, not ", bound[i].type_name()));
   }
   const int64_t start = bound.Has(1) ? bound[0].integer() : 0;
   const int64_t stop = bound.Has(1) ? bound[1].integer() : bound[0].integer();
@@ -78,7 +80,8 @@ Value FindFunction(absl::string_view name) {
   return Value::UndefinedBecause(absl::StrCat(Quoted(name), " is undefined"));
 }
 
-absl::StatusOr<Value> CallFunction(Function function, const Arguments& arguments, absl::Time now, RenderBudget& budget) {
+absl::StatusOr<Value> CallFunction(Function function, const Arguments& arguments, absl::Time now,
+                                   RenderBudget& budget) {
   switch (function) {
     case Function::kRange:
       return Range(arguments, budget);
@@ -120,7 +123,9 @@ absl::StatusOr<std::string> FormatLocalTime(absl::string_view format, absl::Time
     const bool unpadded = i + 1 < format.size() && format[i + 1] == '-';  // %-d: without zeros before
     const size_t at = i + (unpadded ? 2 : 1);
     if (at >= format.size() || kDirectives.find(format[at]) == absl::string_view::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("the directive ", Quoted(format.substr(i, 3)), " is not supported"));
+      const absl::string_view rest = format.substr(i);
+      const absl::string_view directive = rest.substr(0, CharacterOffset(rest, unpadded ? 3 : 2));
+      return absl::InvalidArgumentError(absl::StrCat("the directive ", Quoted(directive), " is not supported"));
     }
     std::string part = absl::FormatTime(std::string({'%', format[at]}), time, zone);
     if (unpadded) part.erase(0, std::min(part.find_first_not_of("0 "), part.empty() ? 0 : part.size() - 1));

@@ -20,7 +20,8 @@ inline constexpr int64_t kMaxRange = 100'000;  // elements; the limit of Jinja's
 // The function of that name as a value; undefined, which says so, if there is none.
 Value FindFunction(absl::string_view name);
 
-// REQUIRES: none of kNamespace, which the evaluator makes. Aborted with the message alone: the template raised an exception.
+// REQUIRES: none of kNamespace, which the evaluator makes. Aborted with the message alone: the template raised an
+// exception.
 absl::StatusOr<Value> CallFunction(Function function, const Arguments& arguments, absl::Time now, RenderBudget& budget);
 
 // strftime() in the system's time zone. InvalidArgument names a directive that is not supported.

@@ -102,8 +102,8 @@ class Lexer {
     return StripLeft(text.substr(line)).empty() ? text.substr(0, line) : text;
   }
 
-  // Where a tag ends that closes with `close` at `offset`: with trim_blocks the line feed after it belongs to it; after a minus
-  // all white space does. npos if it does not close there.
+  // Where a tag ends that closes with `close` at `offset`: with trim_blocks the line feed after it belongs to it; after
+  // a minus all white space does. npos if it does not close there.
   size_t AfterClose(size_t offset, absl::string_view close, bool trim) const {
     const absl::string_view rest = text_.substr(offset);
     if (absl::StartsWith(rest, close)) {
@@ -185,7 +185,8 @@ class Lexer {
   absl::Status Number() {
     size_t end = offset_;
     const auto digits = [&] {
-      while (end < text_.size() && (IsDigit(text_[end]) || (text_[end] == '_' && end + 1 < text_.size() && IsDigit(text_[end + 1])))) {
+      while (end < text_.size() &&
+             (IsDigit(text_[end]) || (text_[end] == '_' && end + 1 < text_.size() && IsDigit(text_[end + 1])))) {
         ++end;
       }
     };
@@ -244,8 +245,9 @@ class Lexer {
     }
     const char c = text_[offset_];
     if (absl::string_view("+-/*%~[](){}><=.:|,").find(c) == absl::string_view::npos) {
-      return ErrorAt(At(offset_), absl::StrCat("unexpected character ",
-                                               Quoted(text_.substr(offset_, FirstCharacterBytes(text_.substr(offset_))))));
+      return ErrorAt(At(offset_),
+                     absl::StrCat("unexpected character ",
+                                  Quoted(text_.substr(offset_, FirstCharacterBytes(text_.substr(offset_))))));
     }
     if (c == '(') *open += ')';
     if (c == '[') *open += ']';

@@ -1,5 +1,5 @@
-// A template's text as tokens, with white space controlled as Hugging Face sets Jinja up: trim_blocks and lstrip_blocks on, one line
-// feed at the very end dropped, every line end a line feed.
+// A template's text as tokens, with white space controlled as Hugging Face sets Jinja up: trim_blocks and
+// lstrip_blocks on, one line feed at the very end dropped, every line end a line feed.
 // Layer: engine/chat/jinja. Stateless; thread-safe.
 #ifndef RATION_ENGINE_CHAT_JINJA_LEXER_H_
 #define RATION_ENGINE_CHAT_JINJA_LEXER_H_

@@ -82,7 +82,8 @@ absl::StatusOr<Value> Split(const Value& receiver, const Arguments& arguments, R
           begin = last;
         }
       } else {
-        while (end < rest.size() && !IsPythonSpace(FirstCodePoint(rest.substr(end)))) end += FirstCharacterBytes(rest.substr(end));
+        while (end < rest.size() && !IsPythonSpace(FirstCodePoint(rest.substr(end))))
+          end += FirstCharacterBytes(rest.substr(end));
       }
       RATION_RETURN_IF_ERROR(count_piece(rest.substr(begin, end - begin)));
       rest = from_right ? StripRight(rest.substr(0, begin)) : StripLeft(rest.substr(end));
@@ -121,7 +122,8 @@ absl::StatusOr<Value> HasAffix(const Value& receiver, const Arguments& arguments
       return absl::InvalidArgumentError(absl::StrCat("startswith and endswith need strings, not ", affix.type_name()));
     }
     const std::string& text = receiver.as_string();
-    if (at_start ? absl::StartsWith(text, affix.as_string()) : absl::EndsWith(text, affix.as_string())) return Value(true);
+    if (at_start ? absl::StartsWith(text, affix.as_string()) : absl::EndsWith(text, affix.as_string()))
+      return Value(true);
   }
   return Value(false);
 }
@@ -162,7 +164,8 @@ absl::StatusOr<Value> Count(const Value& receiver, const Arguments& arguments, R
   RATION_RETURN_IF_ERROR(budget.Work(static_cast<int64_t>(rest.size()) * 4));
   if (wanted.empty()) return Value(CountCharacters(rest) + 1);
   int64_t count = 0;
-  for (size_t at = rest.find(wanted); at != absl::string_view::npos; at = rest.find(wanted, at + wanted.size())) ++count;
+  for (size_t at = rest.find(wanted); at != absl::string_view::npos; at = rest.find(wanted, at + wanted.size()))
+    ++count;
   return Value(count);
 }
 
@@ -172,7 +175,8 @@ absl::StatusOr<Value> Join(const Value& receiver, const Arguments& arguments, Re
   std::string text;
   for (size_t i = 0; i < parts->items.size(); ++i) {
     const Value& part = parts->items[i];
-    if (!part.is_string()) return absl::InvalidArgumentError(absl::StrCat("join: element ", i, " is a ", part.type_name()));
+    if (!part.is_string())
+      return absl::InvalidArgumentError(absl::StrCat("join: element ", i, " is a ", part.type_name()));
     RATION_RETURN_IF_ERROR(
         budget.Fits(static_cast<int64_t>(text.size() + receiver.as_string().size() + part.as_string().size()) * 2));
     if (i > 0) text += receiver.as_string();
@@ -237,9 +241,11 @@ constexpr absl::string_view kLoopMethods[] = {"changed", "cycle"};
 
 // Python's others. What changes a value is not safe in Jinja's immutable sandbox either.
 constexpr absl::string_view kOtherStringMethods[] = {
-    "casefold", "center",      "encode",    "expandtabs", "format", "format_map", "index",     "isalnum",  "isascii", "isdecimal", "isidentifier",
-    "isnumeric", "isprintable", "istitle", "ljust",      "maketrans", "partition", "rindex", "rjust", "rpartition", "swapcase", "translate", "zfill"};
-constexpr absl::string_view kOtherDictMethods[] = {"clear", "copy", "fromkeys", "pop", "popitem", "setdefault", "update"};
+    "casefold",  "center",    "encode",       "expandtabs", "format",      "format_map", "index", "isalnum",
+    "isascii",   "isdecimal", "isidentifier", "isnumeric",  "isprintable", "istitle",    "ljust", "maketrans",
+    "partition", "rindex",    "rjust",        "rpartition", "swapcase",    "translate",  "zfill"};
+constexpr absl::string_view kOtherDictMethods[] = {"clear",   "copy",       "fromkeys", "pop",
+                                                   "popitem", "setdefault", "update"};
 constexpr absl::string_view kOtherListMethods[] = {"append", "clear", "copy",   "count",   "extend", "index",
                                                    "insert", "pop",   "remove", "reverse", "sort"};
 
@@ -249,12 +255,13 @@ bool Among(const Names& names, absl::string_view name) {
 }
 
 const std::pair<absl::string_view, StringMethod>* FindStringMethod(absl::string_view name) {
-  const auto* const found =
-      std::find_if(std::begin(kStringMethods), std::end(kStringMethods), [name](const auto& entry) { return entry.first == name; });
+  const auto* const found = std::find_if(std::begin(kStringMethods), std::end(kStringMethods),
+                                         [name](const auto& entry) { return entry.first == name; });
   return found == std::end(kStringMethods) ? nullptr : found;
 }
 
-absl::StatusOr<Value> CallDictMethod(const Dict& dict, absl::string_view name, const Arguments& arguments, RenderBudget& budget) {
+absl::StatusOr<Value> CallDictMethod(const Dict& dict, absl::string_view name, const Arguments& arguments,
+                                     RenderBudget& budget) {
   if (name == "get") {
     RATION_ASSIGN_OR_RETURN(const BoundArguments bound, Bind(arguments, {"key", "default"}, 1));
     const Value* const found = dict.Find(bound[0]);
@@ -277,7 +284,8 @@ absl::StatusOr<Value> CallDictMethod(const Dict& dict, absl::string_view name, c
   return NewList(std::move(items), &budget);
 }
 
-absl::StatusOr<Value> CallLoopMethod(Loop& loop, absl::string_view name, const Arguments& arguments, RenderBudget& budget) {
+absl::StatusOr<Value> CallLoopMethod(Loop& loop, absl::string_view name, const Arguments& arguments,
+                                     RenderBudget& budget) {
   if (!arguments.keyword.empty()) return absl::InvalidArgumentError("takes no arguments with a name");
   if (name == "cycle") {
     if (arguments.positional.empty()) return absl::InvalidArgumentError("needs an argument");
@@ -314,11 +322,14 @@ absl::StatusOr<bool> HasMethod(const Value& value, absl::string_view name) {
     default:
       break;
   }
-  if (unsupported) return absl::InvalidArgumentError(absl::StrCat("method ", Quoted(name), " of a ", value.type_name(), " is not supported"));
+  if (unsupported)
+    return absl::InvalidArgumentError(
+        absl::StrCat("method ", Quoted(name), " of a ", value.type_name(), " is not supported"));
   return false;
 }
 
-absl::StatusOr<Value> CallMethod(const Value& receiver, absl::string_view name, const Arguments& arguments, RenderBudget& budget) {
+absl::StatusOr<Value> CallMethod(const Value& receiver, absl::string_view name, const Arguments& arguments,
+                                 RenderBudget& budget) {
   if (receiver.is_string()) return FindStringMethod(name)->second(receiver, arguments, budget);
   if (receiver.is_dict()) return CallDictMethod(*receiver.as_dict(), name, arguments, budget);
   return CallLoopMethod(*receiver.as_loop(), name, arguments, budget);

@@ -17,7 +17,8 @@ namespace ration::jinja {
 absl::StatusOr<bool> HasMethod(const Value& value, absl::string_view name);
 
 // REQUIRES: HasMethod(receiver, name) is true.
-absl::StatusOr<Value> CallMethod(const Value& receiver, absl::string_view name, const Arguments& arguments, RenderBudget& budget);
+absl::StatusOr<Value> CallMethod(const Value& receiver, absl::string_view name, const Arguments& arguments,
+                                 RenderBudget& budget);
 
 // str.replace(): `count` occurrences at most, all if negative.
 absl::StatusOr<Value> ReplaceText(absl::string_view text, absl::string_view from, absl::string_view to, int64_t count,

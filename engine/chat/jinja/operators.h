@@ -1,5 +1,6 @@
 // Python's operators over values, and access to elements and attributes as Jinja does it.
-// Layer: engine/chat/jinja. Stateless; results are counted in the budget. Errors are InvalidArgument without a position.
+// Layer: engine/chat/jinja. Stateless; results are counted in the budget. Errors are InvalidArgument without a
+// position.
 #ifndef RATION_ENGINE_CHAT_JINJA_OPERATORS_H_
 #define RATION_ENGINE_CHAT_JINJA_OPERATORS_H_
 
@@ -28,9 +29,11 @@ absl::StatusOr<Value> GetAttribute(const Value& value, const std::string& name, 
 // value[key]: an element, else a method.
 absl::StatusOr<Value> GetItem(const Value& value, const Value& key, RenderBudget& budget);
 // value[start:stop:step]; none is an absent bound.
-absl::StatusOr<Value> Slice(const Value& value, const Value& start, const Value& stop, const Value& step, RenderBudget& budget);
+absl::StatusOr<Value> Slice(const Value& value, const Value& start, const Value& stop, const Value& step,
+                            RenderBudget& budget);
 
-// The elements that a for statement would go through: of a list, a dict's keys, a string's characters, nothing for undefined.
+// The elements that a for statement would go through: of a list, a dict's keys, a string's characters, nothing for
+// undefined.
 absl::StatusOr<std::shared_ptr<const List>> Elements(const Value& value, RenderBudget& budget);
 // len(). An error for what has none.
 absl::StatusOr<int64_t> Length(const Value& value, RenderBudget& budget);

@@ -22,8 +22,9 @@ using StatementPtr = std::unique_ptr<const Statement>;
 using Mutable = std::unique_ptr<Statement>;
 
 // Jinja's statements that no chat template of the supported families uses.
-constexpr absl::string_view kUnsupported[] = {"autoescape", "block", "call", "debug",   "do",    "extends", "filter",
-                                              "from",       "import", "include", "pluralize", "print", "trans", "with"};
+constexpr absl::string_view kUnsupported[] = {"autoescape", "block",  "call",  "debug",  "do",
+                                              "extends",    "filter", "from",  "import", "include",
+                                              "pluralize",  "print",  "trans", "with"};
 
 class Parser {
  public:
@@ -32,8 +33,8 @@ class Parser {
   absl::StatusOr<Body> Run() { return ParseBody({}, ""); }
 
  private:
-  // Statements up to one of the tags `ends`, whose name is then current; to the end of the template if there are none. `opener`
-  // names the statement that needs them.
+  // Statements up to one of the tags `ends`, whose name is then current; to the end of the template if there are none.
+  // `opener` names the statement that needs them.
   absl::StatusOr<Body> ParseBody(std::initializer_list<absl::string_view> ends, absl::string_view opener) {
     if (++depth_ > kMaxStatementDepth) {
       return ErrorAt(tokens_.current().at, absl::StrCat("statements nest deeper than ", kMaxStatementDepth, " levels"));
@@ -61,7 +62,8 @@ class Parser {
         case Token::Kind::kBlockBegin: {
           tokens_.Next();
           const Token& name = tokens_.current();
-          if (name.kind == Token::Kind::kName && std::find(ends.begin(), ends.end(), name.text) != ends.end()) return body;
+          if (name.kind == Token::Kind::kName && std::find(ends.begin(), ends.end(), name.text) != ends.end())
+            return body;
           RATION_ASSIGN_OR_RETURN(StatementPtr statement, ParseStatement(opener));
           body.push_back(std::move(statement));
           break;
@@ -89,7 +91,8 @@ class Parser {
     if (std::find(std::begin(kUnsupported), std::end(kUnsupported), name) != std::end(kUnsupported)) {
       return ErrorAt(at, absl::StrCat("statement \"", name, "\" is not supported"));
     }
-    return ErrorAt(at, absl::StrCat("unknown statement ", Quoted(name), opener.empty() ? "" : absl::StrCat(" inside \"", opener, "\"")));
+    return ErrorAt(at, absl::StrCat("unknown statement ", Quoted(name),
+                                    opener.empty() ? "" : absl::StrCat(" inside \"", opener, "\"")));
   }
 
   absl::StatusOr<StatementPtr> ParseFor(Position at) {
@@ -215,7 +218,8 @@ class Parser {
       target.at = tokens_.current().at;
       RATION_ASSIGN_OR_RETURN(target.name, tokens_.ExpectName("a name to assign to"));
       for (absl::string_view constant : {"true", "false", "none", "True", "False", "None"}) {
-        if (target.name == constant) return ErrorAt(target.at, absl::StrCat("\"", constant, "\" cannot be assigned to"));
+        if (target.name == constant)
+          return ErrorAt(target.at, absl::StrCat("\"", constant, "\" cannot be assigned to"));
       }
       if (attributes && tokens_.SkipOperator(".")) {
         RATION_ASSIGN_OR_RETURN(target.attribute, tokens_.ExpectName("an attribute's name"));

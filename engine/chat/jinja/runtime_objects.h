@@ -1,6 +1,6 @@
 // Values that live inside one rendering only: namespaces, the loop object, and what can be called.
-// Layer: engine/chat/jinja. Thread-compatible. The evaluator clears namespaces and loops when it ends, so that no cycle of references
-// through them survives a rendering.
+// Layer: engine/chat/jinja. Thread-compatible. The evaluator clears namespaces and loops when it ends, so that no
+// cycle of references through them survives a rendering.
 #ifndef RATION_ENGINE_CHAT_JINJA_RUNTIME_OBJECTS_H_
 #define RATION_ENGINE_CHAT_JINJA_RUNTIME_OBJECTS_H_
 

@@ -29,7 +29,9 @@ absl::StatusOr<Value> ByPath(const Value& value, const Value& path, RenderBudget
   Value found = value;
   for (absl::string_view part : absl::StrSplit(path.as_string(), '.')) {
     int64_t index = 0;
-    const bool number = !part.empty() && absl::c_all_of(part, [](char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }) && absl::SimpleAtoi(part, &index);
+    const bool number = !part.empty() && absl::c_all_of(part, [](char c) {
+      return absl::ascii_isdigit(static_cast<unsigned char>(c));
+    }) && absl::SimpleAtoi(part, &index);
     Value key(index);
     if (!number) {
       RATION_ASSIGN_OR_RETURN(key, NewString(std::string(part), &budget));
@@ -44,7 +46,8 @@ class KeyOf {
  public:
   KeyOf(const BoundArguments& bound, size_t case_sensitive, size_t attribute)
       : fold_(!bound.Truth(case_sensitive, false)),
-        path_(bound.Has(attribute) && !bound[attribute].is_none() ? std::optional<Value>(bound[attribute]) : std::nullopt) {}
+        path_(bound.Has(attribute) && !bound[attribute].is_none() ? std::optional<Value>(bound[attribute])
+                                                                  : std::nullopt) {}
 
   absl::StatusOr<Value> operator()(const Value& element, RenderBudget& budget) const {
     Value key = element;
@@ -248,7 +251,8 @@ absl::StatusOr<Value> Map(const Value& value, const Arguments& arguments, Render
     if (!arguments.positional[0].is_string()) return absl::InvalidArgumentError("needs a filter's name");
     const std::string& name = arguments.positional[0].as_string();
     const FilterEntry* const filter = FindFilter(name);
-    if (filter == nullptr) return absl::InvalidArgumentError(absl::StrCat("filter ", Quoted(name), " is not supported"));
+    if (filter == nullptr)
+      return absl::InvalidArgumentError(absl::StrCat("filter ", Quoted(name), " is not supported"));
     // Filters nest no deeper than this one: map(map) would go through the elements of elements, without end for texts.
     if (filter->apply == &Map) return absl::InvalidArgumentError("map of map is not supported");
     const Arguments rest = Rest(arguments, 1);
@@ -272,7 +276,8 @@ absl::StatusOr<Value> Select(const Value& value, const Arguments& arguments, Ren
     const Value& name = arguments.positional[test_at];
     if (!name.is_string()) return absl::InvalidArgumentError("needs a test's name");
     test = FindTest(name.as_string());
-    if (test == nullptr) return absl::InvalidArgumentError(absl::StrCat("test ", Quoted(name.as_string()), " is not supported"));
+    if (test == nullptr)
+      return absl::InvalidArgumentError(absl::StrCat("test ", Quoted(name.as_string()), " is not supported"));
     rest = Rest(arguments, test_at + 1);
   }
   RATION_ASSIGN_OR_RETURN(const ListPtr elements, Elements(value, budget));

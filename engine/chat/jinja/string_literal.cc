@@ -44,8 +44,9 @@ absl::StatusOr<std::string> UnescapeString(absl::string_view literal) {
         code = code * 16 + static_cast<uint32_t>(digit);
       }
       if (!valid || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("the escape ", Quoted(literal.substr(start, digits + 2)), " is no character"));
+        const absl::string_view rest = literal.substr(start);
+        const absl::string_view escape = rest.substr(0, CharacterOffset(rest, static_cast<int64_t>(digits) + 2));
+        return absl::InvalidArgumentError(absl::StrCat("the escape ", Quoted(escape), " is no character"));
       }
       AppendCharacter(code, text);
       i += digits;

@@ -10,8 +10,8 @@
 
 namespace ration::jinja {
 
-// An unknown escape stays as it is, backslash included. InvalidArgument for one that is cut short or names no character.
-// REQUIRES: valid UTF-8.
+// An unknown escape stays as it is, backslash included. InvalidArgument for one that is cut short or names no
+// character. REQUIRES: valid UTF-8.
 absl::StatusOr<std::string> UnescapeString(absl::string_view literal);
 
 }  // namespace ration::jinja

@@ -27,7 +27,8 @@ absl::StatusOr<std::unique_ptr<const Template>> Template::Parse(absl::string_vie
   return std::unique_ptr<const Template>(new Template(std::move(name), *std::move(body)));
 }
 
-absl::StatusOr<std::string> Template::Render(const Variables& variables, absl::Time now, const RenderLimits& limits) const {
+absl::StatusOr<std::string> Template::Render(const Variables& variables, absl::Time now,
+                                             const RenderLimits& limits) const {
   Evaluator evaluator(limits, now);
   for (const auto& [name, value] : variables) evaluator.Set(name, value);
   absl::StatusOr<std::string> text = evaluator.Run(body_);

@@ -74,7 +74,8 @@ absl::StatusOr<Value> Indent(const Value& value, const Arguments& arguments, Ren
   const std::vector<absl::string_view> lines = SplitLines(text);
   std::string indented;
   for (size_t i = 0; i < lines.size(); ++i) {
-    RATION_RETURN_IF_ERROR(budget.Fits(static_cast<int64_t>(indented.size() + indentation.size() + lines[i].size()) * 2));
+    RATION_RETURN_IF_ERROR(
+        budget.Fits(static_cast<int64_t>(indented.size() + indentation.size() + lines[i].size()) * 2));
     if (i > 0) indented += '\n';
     const bool wanted = i == 0 ? bound.Truth(1, false) : !lines[i].empty() || bound.Truth(2, false);
     if (wanted) indented += indentation;
@@ -120,7 +121,8 @@ absl::StatusOr<Value> String(const Value& value, const Arguments& arguments, Ren
 }
 
 absl::StatusOr<Value> ToJson(const Value& value, const Arguments& arguments, RenderBudget& budget) {
-  RATION_ASSIGN_OR_RETURN(const BoundArguments bound, Bind(arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}));
+  RATION_ASSIGN_OR_RETURN(const BoundArguments bound,
+                          Bind(arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}));
   if (bound.Truth(0, false)) return absl::InvalidArgumentError("ensure_ascii=true is not supported");
   JsonOptions options;
   options.sort_keys = bound.Truth(3, false);

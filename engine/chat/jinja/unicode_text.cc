@@ -11,7 +11,9 @@ namespace {
 
 bool IsContinuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
 
-utf8proc_category_t Category(char32_t code_point) { return utf8proc_category(static_cast<utf8proc_int32_t>(code_point)); }
+utf8proc_category_t Category(char32_t code_point) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(code_point));
+}
 
 char32_t Lower(char32_t c) { return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))); }
 char32_t Upper(char32_t c) { return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))); }
@@ -118,9 +120,8 @@ std::string Capitalize(absl::string_view text) {
 
 std::string TitleCase(absl::string_view text) {
   bool after_letter = false;
-  return MapCharacters(text, [&after_letter](char32_t c) {
-    return std::exchange(after_letter, IsCased(c)) ? Lower(c) : Title(c);
-  });
+  return MapCharacters(
+      text, [&after_letter](char32_t c) { return std::exchange(after_letter, IsCased(c)) ? Lower(c) : Title(c); });
 }
 
 std::vector<absl::string_view> SplitLines(absl::string_view text) {

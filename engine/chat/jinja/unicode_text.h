@@ -1,5 +1,7 @@
-// Python's view of text: lengths, positions and slices in characters, its white space, its case mappings (one character to one).
-// Layer: engine/chat/jinja. Pure functions; thread-safe. REQUIRES everywhere: valid UTF-8, which results then are too.
+// Python's view of text: lengths, positions and slices in characters, its white space, its case mappings (one
+// character to one).
+// Layer: engine/chat/jinja. Pure functions; thread-safe. REQUIRES everywhere: valid UTF-8, which results then are
+// too.
 #ifndef RATION_ENGINE_CHAT_JINJA_UNICODE_TEXT_H_
 #define RATION_ENGINE_CHAT_JINJA_UNICODE_TEXT_H_
 

@@ -24,7 +24,8 @@ std::optional<std::string> KeyText(const Value& key) {
       return absl::StrCat("i", key.integer());
     case Value::Kind::kFloat: {
       const double number = key.as_float();
-      if (number == std::floor(number) && std::fabs(number) < 9e15) return absl::StrCat("i", static_cast<int64_t>(number));
+      if (number == std::floor(number) && std::fabs(number) < 9e15)
+        return absl::StrCat("i", static_cast<int64_t>(number));
       std::string bits(sizeof(number), '\0');
       std::memcpy(bits.data(), &number, sizeof(number));
       return absl::StrCat("f", bits);

@@ -1,9 +1,10 @@
-// The values of a template: Python's as far as chat templates use them. Strings, lists and dicts cannot change once made, as in Jinja's
-// immutable sandbox; only namespaces (and the loop object) do.
-// Layer: engine/chat/jinja. A value without namespace, loop or callable may be shared by threads; others belong to one rendering.
+// The values of a template: Python's as far as chat templates use them. Strings, lists and dicts cannot change once
+// made, as in Jinja's immutable sandbox; only namespaces (and the loop object) do.
+// Layer: engine/chat/jinja. A value without namespace, loop or callable may be shared by threads; others belong to
+// one rendering.
 //
-// Invariants: (1) strings are valid UTF-8. (2) Lists and dicts nest at most kMaxValueDepth deep, so recursion over a value is bounded.
-// (3) A dict's keys are none, bools, numbers and strings, no two of them equal.
+// Invariants: (1) strings are valid UTF-8. (2) Lists and dicts nest at most kMaxValueDepth deep, so recursion over a
+// value is bounded. (3) A dict's keys are none, bools, numbers and strings, no two of them equal.
 #ifndef RATION_ENGINE_CHAT_JINJA_VALUE_H_
 #define RATION_ENGINE_CHAT_JINJA_VALUE_H_
 
@@ -32,7 +33,8 @@ struct Loop;
 struct Namespace;
 struct Text;
 
-// What comes of a name, key or attribute that is not there. Prints as nothing; most uses are errors, which say `reason`.
+// What comes of a name, key or attribute that is not there. Prints as nothing; most uses are errors, which say
+// `reason`.
 struct Undefined {
   std::shared_ptr<const std::string> reason;
 };
@@ -73,7 +75,9 @@ class Value {
   const std::shared_ptr<const Dict>& as_dict() const { return std::get<std::shared_ptr<const Dict>>(data_); }
   const std::shared_ptr<Namespace>& as_namespace() const { return std::get<std::shared_ptr<Namespace>>(data_); }
   const std::shared_ptr<Loop>& as_loop() const { return std::get<std::shared_ptr<Loop>>(data_); }
-  const std::shared_ptr<const Callable>& as_callable() const { return std::get<std::shared_ptr<const Callable>>(data_); }
+  const std::shared_ptr<const Callable>& as_callable() const {
+    return std::get<std::shared_ptr<const Callable>>(data_);
+  }
   const std::string& undefined_reason() const { return *std::get<Undefined>(data_).reason; }
   // REQUIRES: is_integral(); is_number().
   int64_t integer() const { return kind() == Kind::kBool ? (as_bool() ? 1 : 0) : std::get<int64_t>(data_); }
@@ -90,7 +94,8 @@ class Value {
   explicit Value(Undefined value) : data_(std::move(value)) {}
   // In the order of Kind.
   std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const Text>, std::shared_ptr<const List>,
-               std::shared_ptr<const Dict>, std::shared_ptr<Namespace>, std::shared_ptr<Loop>, std::shared_ptr<const Callable>>
+               std::shared_ptr<const Dict>, std::shared_ptr<Namespace>, std::shared_ptr<Loop>,
+               std::shared_ptr<const Callable>>
       data_;
 };
 
@@ -101,7 +106,8 @@ struct Text {
   const MemoryCharge charge;
 };
 
-// kLazy is what Python gives as a generator (select, map, ...): it has no length and no elements by number, and is always true.
+// kLazy is what Python gives as a generator (select, map, ...): it has no length and no elements by number, and is
+// always true.
 enum class ListForm { kList, kTuple, kLazy };
 
 struct List {
@@ -139,7 +145,8 @@ class Dict {
 absl::StatusOr<Value> NewString(std::string text, RenderBudget* budget);
 // InvalidArgument if it nests too deeply.
 absl::StatusOr<Value> NewList(std::vector<Value> items, RenderBudget* budget, ListForm form = ListForm::kList);
-// Of equal keys the last counts, in the place of the first. InvalidArgument for a key that is no string, number, bool or none.
+// Of equal keys the last counts, in the place of the first. InvalidArgument for a key that is no string, number, bool
+// or none.
 absl::StatusOr<Value> NewDict(std::vector<Dict::Entry> entries, RenderBudget* budget);
 
 // Python's ==. Takes a step an element compared.

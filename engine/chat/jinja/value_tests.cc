@@ -72,7 +72,8 @@ absl::StatusOr<bool> IsSameAs(const Value& value, const Arguments& arguments, Re
 
 template <bool upper>
 absl::StatusOr<bool> IsInCase(const Value& value, const Arguments& arguments, RenderBudget& budget) {
-  if (!value.is_string()) return absl::InvalidArgumentError(absl::StrCat("a ", value.type_name(), " has no upper or lower case"));
+  if (!value.is_string())
+    return absl::InvalidArgumentError(absl::StrCat("a ", value.type_name(), " has no upper or lower case"));
   RATION_ASSIGN_OR_RETURN(const Value result, CallMethod(value, upper ? "isupper" : "islower", arguments, budget));
   return result.as_bool();
 }

@@ -198,7 +198,8 @@ class JsonWriter {
     for (const Dict::Entry& entry : dict.entries()) entries.push_back(&entry);
     if (options_.sort_keys) {
       for (const Dict::Entry* entry : entries) {
-        if (!entry->first.is_string()) return absl::InvalidArgumentError("tojson: sort_keys needs keys that are strings");
+        if (!entry->first.is_string())
+          return absl::InvalidArgumentError("tojson: sort_keys needs keys that are strings");
       }
       std::stable_sort(entries.begin(), entries.end(), [](const Dict::Entry* a, const Dict::Entry* b) {
         return a->first.as_string() < b->first.as_string();
@@ -208,7 +209,8 @@ class JsonWriter {
     bool first = true;
     for (const Dict::Entry* entry : entries) {
       RATION_RETURN_IF_ERROR(Separate(std::exchange(first, false), level + 1));
-      AppendJsonString(entry->first.is_string() ? entry->first.as_string() : JsonScalar(entry->first).value_or(""), text_);
+      AppendJsonString(entry->first.is_string() ? entry->first.as_string() : JsonScalar(entry->first).value_or(""),
+                       text_);
       text_ += options_.key_separator;
       RATION_RETURN_IF_ERROR(Write(entry->second, level + 1));
     }
@@ -242,7 +244,8 @@ std::string FloatText(double number) {
   if (std::isnan(number)) return "nan";
   if (std::isinf(number)) return number > 0 ? "inf" : "-inf";
   char buffer[32];
-  const std::to_chars_result shortest = std::to_chars(buffer, buffer + sizeof(buffer), number, std::chars_format::scientific);
+  const std::to_chars_result shortest =
+      std::to_chars(buffer, buffer + sizeof(buffer), number, std::chars_format::scientific);
   const absl::string_view text(buffer, static_cast<size_t>(shortest.ptr - buffer));
   const size_t e = text.find('e');
   int exponent = 0;

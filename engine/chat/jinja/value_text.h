@@ -14,8 +14,8 @@
 
 namespace ration::jinja {
 
-// Appends what {{ value }} prints: undefined is nothing. InvalidArgument if `text` would grow beyond `max_bytes` (values may share
-// parts and print far longer than they are), or for what has no text (namespaces, functions).
+// Appends what {{ value }} prints: undefined is nothing. InvalidArgument if `text` would grow beyond `max_bytes`
+// (values may share parts and print far longer than they are), or for what has no text (namespaces, functions).
 absl::Status AppendText(const Value& value, int64_t max_bytes, std::string& text);
 
 // The text alone, within the budget's memory.

@@ -1,6 +1,6 @@
 // Renders chat templates from a file, for comparison with other implementations (golden/README.md): reads JSON lines
-// {"template": ..., "messages": [...], "add_generation_prompt": ..., "variables": {...}, "special_tokens": {...}} from standard input
-// and writes one JSON line each, {"text": ...} or {"error": ...}.
+// {"template": ..., "messages": [...], "add_generation_prompt": ..., "variables": {...}, "special_tokens": {...}} from
+// standard input and writes one JSON line each, {"text": ...} or {"error": ...}.
 #include <iostream>
 #include <string>
 
