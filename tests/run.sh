@@ -5,7 +5,8 @@
 #   tests/run.sh [BAZEL OPTIONS]     e.g. tests/run.sh --config=asan
 #
 # Tests that need the large development data find it in $RATION_SHARED, or in ../shared beside the checkout; without it they
-# are skipped. BAZEL names another Bazel, start-up options included; default: bazel.
+# are skipped. So are those that need the vocabularies of tests/fetch_tokenizers.sh where there is no npm to fetch them with.
+# BAZEL names another Bazel, start-up options included; default: bazel.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -31,6 +32,9 @@ if [ -n "$shared" ]; then
   [ -d "$shared" ] || { printf 'tests/run.sh: RATION_SHARED=%s is not a folder\n' "$shared" >&2; exit 2; }
   options+=("--test_env=RATION_SHARED=$(cd "$shared" && pwd -P)")
 fi
+
+tokenizers=$(tests/fetch_tokenizers.sh)
+if [ -n "$tokenizers" ]; then options+=("--test_env=RATION_TOKENIZERS=$tokenizers"); fi
 
 # What ran and how it ended, from Bazel itself: only this run's results, including those it found up to date.
 work=$(mktemp -d "${TMPDIR:-/tmp}/ration-tests.XXXXXX")

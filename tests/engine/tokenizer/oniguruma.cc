@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "engine/base/check.h"
 
 namespace ration {
@@ -29,19 +30,19 @@ Oniguruma::~Oniguruma() {
   onig_free(state_->regex);
 }
 
-std::vector<std::string> Oniguruma::Split(const std::string& text) const {
+std::string Oniguruma::Mark(const std::string& text) const {
   const auto* begin = reinterpret_cast<const UChar*>(text.data());
   const UChar* end = begin + text.size();
-  std::vector<std::string> parts;
+  const absl::string_view view = text;
+  std::string marked;
   size_t done = 0;
   while (onig_search(state_->regex, begin, end, begin + done, end, state_->region, ONIG_OPTION_NONE) >= 0) {
     const auto from = static_cast<size_t>(state_->region->beg[0]), to = static_cast<size_t>(state_->region->end[0]);
-    if (from > done) parts.push_back(text.substr(done, from - done));
-    parts.push_back(absl::StrCat("[", text.substr(from, to - from), "]"));
+    absl::StrAppend(&marked, view.substr(done, from - done), "[", view.substr(from, to - from), "]");
     done = to;
   }
-  if (done < text.size()) parts.push_back(text.substr(done));
-  return parts;
+  absl::StrAppend(&marked, view.substr(done));
+  return marked;
 }
 
 }  // namespace ration

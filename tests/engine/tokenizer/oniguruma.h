@@ -5,7 +5,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 namespace ration {
 
@@ -15,8 +14,8 @@ class Oniguruma {
   explicit Oniguruma(const std::string& pattern);
   ~Oniguruma();
 
-  // The matches, in brackets, and what lies between them. REQUIRES: the expression never matches the empty text.
-  std::vector<std::string> Split(const std::string& text) const;
+  // `text` with every match in brackets. REQUIRES: the expression never matches the empty text.
+  std::string Mark(const std::string& text) const;
 
  private:
   struct State;

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -14,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "engine/tokenizer/byte_level.h"
 #include "tests/engine/tokenizer/test_json.h"
 #include "tests/testing/tiny_tokenizer.h"
 
@@ -202,6 +204,96 @@ TEST(TokenizerTest, Decoders) {
       << "all of a run or nothing";
   EXPECT_EQ(decode({{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "always"}}, {"__a", "_b"}), "a b");
   EXPECT_EQ(decode({{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "never"}}, {"__a", "_b"}), "  a b");
+}
+
+// A token for each byte in byte_level.h's alphabet; the ids are the bytes.
+Json ByteLevelJson() {
+  Tokens tokens;
+  for (int byte = 0; byte < 256; ++byte) {
+    tokens.emplace_back();
+    AppendByteCharacters(std::string(1, static_cast<char>(byte)), tokens.back());
+  }
+  Json json = BpeJson(tokens, {});
+  json["decoder"] = {{"type", "ByteLevel"}};
+  return json;
+}
+
+TEST(TokenizerTest, ByteLevelDecoderReplacesWhatIsNoUtf8AsRustDoes) {
+  const auto tokenizer = MustParse(ByteLevelJson());
+  const std::pair<std::vector<int32_t>, std::string> expected[] = {
+      {{0xF0, 0x9F, 0x98, 0x80}, "\U0001F600"},
+      {{0xF0, 0x9F, 0x98}, "\uFFFD"},
+      {{0xF0, 0x9F, 0x98, 'a'}, "\uFFFDa"},
+      {{0xE2, 0x82, 0xE2, 0x82, 0xAC}, "\uFFFD\u20AC"},
+      {{0xFF, 0xFE, 'a', 0x80}, "\uFFFD\uFFFDa\uFFFD"},
+      {{0xC3, '(', 0xC0, 0xAF}, "\uFFFD(\uFFFD\uFFFD"},
+      {{0xED, 0xA0, 0x80}, "\uFFFD\uFFFD\uFFFD"},
+      {{0xF4, 0x90, 0x80, 0x80}, "\uFFFD\uFFFD\uFFFD\uFFFD"},
+      {{0xF1, 0x80, 0x80, 0xC3, 0xA9}, "\uFFFD\u00e9"},
+  };
+  for (const auto& [ids, text] : expected) {
+    EXPECT_EQ(tokenizer->Decode(ids, false).value(), text);
+    for (size_t split = 0; split <= ids.size(); ++split) {  // a clone goes on where the stream was
+      std::unique_ptr<DecodeStream> stream = tokenizer->NewDecodeStream(false);
+      std::string streamed;
+      for (size_t i = 0; i < ids.size(); ++i) {
+        if (i == split) stream = stream->Clone();
+        stream->Append(ids[i], streamed);
+      }
+      stream->Finish(streamed);
+      EXPECT_EQ(streamed, text);
+    }
+  }
+}
+
+TEST(TokenizerTest, ByteLevelAddedTokensAreTextThatMayStandInsideACharacter) {
+  Json json = ByteLevelJson();
+  json["added_tokens"] = {AddedToken(256, "<s> \u4e2d", {{"special", true}})};
+  const auto tokenizer = MustParse(json);
+  EXPECT_EQ(tokenizer->Decode({'a', 256, 'b'}, false).value(), "a<s> \u4e2db");
+  EXPECT_EQ(tokenizer->Decode({0xC3, 256, 0xA9}, false).value(), "\uFFFD<s> \u4e2d\uFFFD");
+  EXPECT_EQ(tokenizer->Decode({0xC3, 256, 0xA9}, true).value(), "\u00e9");
+}
+
+TEST(TokenizerTest, RegexSplitThenByteLevel) {
+  Json json = ByteLevelJson();
+  json["model"]["vocab"]["\u0120a"] = 256;
+  json["model"]["vocab"]["aa"] = 257;
+  json["model"]["merges"] = {"\u0120 a", "a a"};
+  json["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers",
+       {{{"type", "Split"}, {"pattern", {{"Regex", "\\s?a"}}}, {"behavior", "Isolated"}, {"invert", false}},
+        {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+  json["post_processor"] = {
+      {"type", "Sequence"},
+      {"processors",
+       {{{"type", "ByteLevel"}},
+        {{"type", "TemplateProcessing"},
+         {"single", {{{"SpecialToken", {{"id", "x"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+         {"special_tokens", {{"x", {{"ids", {7}}}}}}}}}};
+  EXPECT_EQ(MustParse(json)->Encode(" aab", true).value(), std::vector<int32_t>({7, 256, 'a', 'b'}));
+  json["pre_tokenizer"]["pretokenizers"].erase(0);
+  EXPECT_EQ(MustParse(json)->Encode(" aaab", false).value(), std::vector<int32_t>({256, 257, 'b'}));
+}
+
+TEST(TokenizerTest, NormalizersMayReplaceRegularExpressions) {
+  Json json = Letters();
+  json["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "b+|\\s$"}}}, {"content", "c"}};
+  EXPECT_EQ(Split(*MustParse(json), "abbb a "), Tokens({"a", "c", " ", "a", "c"}));
+  json["added_tokens"] = {AddedToken(20, "bba", {{"normalized", true}})};
+  EXPECT_EQ(Split(*MustParse(json), "aba"), Tokens({"a", "bba"}));
+}
+
+TEST(TokenizerTest, AnExpressionThatNeverEndsIsAnErrorOfTheText) {
+  Json json = Letters();
+  json["pre_tokenizer"] = {
+      {"type", "Split"}, {"pattern", {{"Regex", "(?:a|a)*(?:a|a)*[bc]"}}}, {"behavior", "Isolated"}};
+  const auto tokenizer = MustParse(json);
+  EXPECT_TRUE(tokenizer->Encode("aab", true).ok());
+  const absl::Status status = tokenizer->Encode(std::string(3000, 'a'), true).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("text: a regular expression fails at byte 0 of the text: "));
 }
 
 TEST(TokenizerTest, LoadingNamesTheFile) {
