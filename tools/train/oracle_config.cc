@@ -72,7 +72,9 @@ absl::Status ParseGated(const JsonFields& fields, OracleConfig& config) {
   if (config.num_query_heads % config.num_kv_heads != 0) {
     return fields.Error("num_key_value_heads", "must divide num_attention_heads ", config.num_query_heads);
   }
-  if (config.head_dim % 2 != 0) return fields.Error("head_dim", "must be even, not ", config.head_dim);
+  if (config.head_dim < 2 || config.head_dim % 2 != 0) {
+    return fields.Error("head_dim", "must be even and positive, not ", config.head_dim);
+  }
   RATION_ASSIGN_OR_RETURN(config.max_positions,
                           fields.IntOr("max_position_embeddings", gemma ? 8192 : 2048, 1, kMaxSize));
   RATION_ASSIGN_OR_RETURN(config.norm_eps, fields.DoubleOr("rms_norm_eps", 1e-6, 0, 1));

@@ -11,6 +11,8 @@
 #include "absl/container/btree_map.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "engine/router/decode_router.h"
+#include "engine/weights/tensor_source.h"
 #include "gtest/gtest.h"
 #include "tests/testing/family_checkpoint.h"
 #include "tools/train/oracle_model.h"
@@ -193,6 +195,34 @@ TEST_P(OracleFamilies, ADirectoryHoldsWhatTheTensorsSay) {
     const OracleModel::Output got = Forward(**opened, 30), wanted = Forward(*Make(GetParam(), options), 30);
     EXPECT_EQ(Difference(got.logits, wanted.logits), 0);
     EXPECT_EQ(got.routes, wanted.routes);
+  }
+}
+
+TEST_P(OracleFamilies, DecodedTokensFollowTheCheckpointsCalibrationAtItsDefaultRatio) {
+  const FamilyCheckpointOptions options = Routed();
+  const Tensors tensors = FamilyTensors(GetParam(), options);
+  OracleModel::Options decode;
+  decode.prompt_tokens = 20;
+  const OracleModel::Output output = Forward(*Make(GetParam(), options, tensors), 150, decode);
+  DecodeRouter::Options router_options;
+  router_options.num_layers = 3;
+  router_options.ratio = *Ratio::Parse("3:1:6", 3);
+  for (int64_t layer = 0; layer < 3; ++layer) {
+    const at::Tensor table = tensors.at(LayerPrefix(GetParam(), layer) + "self_attn.router.calibration");
+    router_options.calibration.emplace_back(table.data_ptr<float>(), table.data_ptr<float>() + table.numel());
+  }
+  const auto router = DecodeRouter::Create(router_options);
+  ASSERT_TRUE(router.ok()) << router.status();
+  for (int layer = 0; layer < 3; ++layer) {
+    const at::Tensor scores = output.scores[layer].contiguous();
+    ExpertCounts counts;
+    for (int t = 0; t < 150; ++t) {
+      const int expert = output.routes[layer][t];
+      if (t >= 20) {
+        ASSERT_EQ(expert, (*router)->Route(layer, {scores.data_ptr<float>() + t * 3, 3}, counts)) << layer << " " << t;
+      }
+      counts.Add(expert);
+    }
   }
 }
 
