@@ -106,8 +106,9 @@ absl::StatusOr<Value> Add(const std::shared_ptr<const List>& a, const std::share
 // "ab" * 3, [1] * 3.
 absl::StatusOr<Value> Repeat(const Value& value, int64_t count, RenderBudget& budget) {
   count = std::max<int64_t>(count, 0);
-  const auto size = static_cast<int64_t>(value.is_string() ? value.as_string().size()
-                                                           : value.as_list()->items.size() * sizeof(Value));
+  const size_t one = value.is_string() ? value.as_string().size()
+                                       : value.as_list()->items.size() * (sizeof(Value) + kElementBytes);
+  const auto size = static_cast<int64_t>(one);
   int64_t bytes = 0;
   if (__builtin_mul_overflow(size, count, &bytes)) bytes = INT64_MAX;
   RATION_RETURN_IF_ERROR(budget.Fits(bytes));

@@ -255,7 +255,8 @@ absl::StatusOr<Value> Evaluator::CallMacro(const Macro& macro, const Arguments& 
 
 absl::StatusOr<Value> Evaluator::MakeNamespace(const Arguments& arguments) {
   RATION_ASSIGN_OR_RETURN(const Value dict, CallFunction(Function::kDict, arguments, now_, budget_));
-  const auto space = std::make_shared<Namespace>();
+  RATION_RETURN_IF_ERROR(budget_.Fits(Dict::Cost(dict.as_dict()->entries().size())));
+  const auto space = std::make_shared<Namespace>(dict.as_dict()->entries().size(), &budget_);
   for (const auto& [key, value] : dict.as_dict()->entries()) {
     if (!key.is_string()) return absl::InvalidArgumentError("the names of attributes must be strings");
     space->attributes[key.as_string()] = value;

@@ -20,7 +20,9 @@ struct Macro;  // ast.h
 
 // namespace(...): the one value a template can change.
 struct Namespace {
+  Namespace(size_t count, RenderBudget* budget) : charge(budget, Dict::Cost(count)) {}
   absl::flat_hash_map<std::string, Value> attributes;
+  const MemoryCharge charge;  // for as many attributes as it was made with
 };
 
 // `loop` in a for statement.

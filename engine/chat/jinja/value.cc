@@ -72,8 +72,18 @@ bool Value::truth() const {
 }
 
 int Value::depth() const {
-  if (is_list()) return as_list()->depth;
-  return is_dict() ? as_dict()->depth() : 0;
+  switch (kind()) {
+    case Kind::kList:
+      return as_list()->depth;
+    case Kind::kDict:
+      return as_dict()->depth();
+    case Kind::kLoop:
+      return as_loop()->items->depth;
+    case Kind::kCallable:
+      return as_callable()->receiver.depth() + 1;
+    default:  // namespaces are given back one by one (evaluator.h)
+      return 0;
+  }
 }
 
 absl::string_view Value::type_name() const {

@@ -3,8 +3,8 @@
 // Layer: engine/chat/jinja. A value without namespace, loop or callable may be shared by threads; others belong to
 // one rendering.
 //
-// Invariants: (1) strings are valid UTF-8. (2) Lists and dicts nest at most kMaxValueDepth deep, so recursion over a
-// value is bounded. (3) A dict's keys are none, bools, numbers and strings, no two of them equal.
+// Invariants: (1) strings are valid UTF-8. (2) depth() is at most kMaxValueDepth + 1, so recursion over a value, its
+// destructor's too, is bounded. (3) A dict's keys are none, bools, numbers and strings, no two of them equal.
 #ifndef RATION_ENGINE_CHAT_JINJA_VALUE_H_
 #define RATION_ENGINE_CHAT_JINJA_VALUE_H_
 
@@ -85,7 +85,7 @@ class Value {
 
   // Python's truth: empty, zero, none and undefined are false.
   bool truth() const;
-  // How deep lists and dicts nest: 0 for what is neither.
+  // How deep lists, dicts, and what holds them (methods, loops) nest: 0 for what is none of them.
   int depth() const;
   // For messages: "string", "dict", "none"...
   absl::string_view type_name() const;
@@ -98,6 +98,10 @@ class Value {
                std::shared_ptr<const Callable>>
       data_;
 };
+
+// Counted for each element of a list or dict beside the value itself: what methods and the reasons of undefined values
+// take, which are not counted themselves.
+inline constexpr size_t kElementBytes = 224;
 
 struct Text {
   Text(std::string text_, RenderBudget* budget) : text(std::move(text_)), charge(budget, Cost(text.size())) {}
@@ -113,7 +117,7 @@ enum class ListForm { kList, kTuple, kLazy };
 struct List {
   List(ListForm form_, std::vector<Value> items_, int depth_, RenderBudget* budget)
       : form(form_), items(std::move(items_)), depth(depth_), charge(budget, Cost(items.size())) {}
-  static int64_t Cost(size_t count) { return static_cast<int64_t>(count * sizeof(Value)) + 96; }
+  static int64_t Cost(size_t count) { return static_cast<int64_t>(count * (sizeof(Value) + kElementBytes)) + 96; }
   const ListForm form;
   const std::vector<Value> items;
   const int depth;
@@ -124,7 +128,7 @@ struct List {
 class Dict {
  public:
   using Entry = std::pair<Value, Value>;
-  static int64_t Cost(size_t count) { return static_cast<int64_t>(count * (sizeof(Entry) + 64)) + 160; }
+  static int64_t Cost(size_t count) { return static_cast<int64_t>(count * (sizeof(Entry) + kElementBytes)) + 160; }
 
   // Nullptr if there is none.
   const Value* Find(const Value& key) const;

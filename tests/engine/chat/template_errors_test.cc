@@ -175,6 +175,17 @@ INSTANTIATE_TEST_SUITE_P(
             "rendering takes more than 4000000 steps"},
         Bad{"nested_values", "{% set n = namespace(l=[]) %}{% for i in range(99) %}{% set n.l = [n.l] %}{% endfor %}",
             "lists and dicts nest deeper than 64 levels"},
+        Bad{"chained_methods",
+            "{% set n = namespace(c=0) %}{% for i in range(99999) %}{% set n.c = {'a': n.c}.get %}{% endfor %}",
+            "lists and dicts nest deeper than 64 levels"},
+        Bad{"chained_loops",
+            "{% set n = namespace(c=0) %}{% for i in range(99999) %}{% for x in [n.c] %}{% set n.c = loop.cycle %}"
+            "{% endfor %}{% endfor %}",
+            "lists and dicts nest deeper than 64 levels"},
+        Bad{"namespaces",
+            "{% set d = dict(a=1, b=2, c=3, d=4, e=5, f=6, g=7, h=8) %}{% for i in range(99999) %}"
+            "{% set x = namespace(d) %}{% endfor %}",
+            "values take more than 67108864 bytes at once"},
         Bad{"macro_recursion", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
             "statements, expressions and macro calls nest deeper than 300 levels"},
         Bad{"replace", "{{ ('a' * 10**5).replace('', 'b' * 10**5) }}",
