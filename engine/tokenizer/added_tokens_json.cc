@@ -40,8 +40,8 @@ absl::StatusOr<AddedToken> ParseAddedToken(const JsonPart& part, int64_t id, con
 
   const int32_t model_id = vocabulary.Find(token.content);
   if (model_id >= 0 && model_id != token.id) {
-    return part.InvalidArgument(
-        absl::StrCat("id: ", token.id, " is not the id of ", Quoted(token.content), " in model.vocab, which is ", model_id));
+    return part.InvalidArgument(absl::StrCat("id: ", token.id, " is not the id of ", Quoted(token.content),
+                                             " in model.vocab, which is ", model_id));
   }
   if (model_id < 0 && vocabulary.Contains(token.id)) {
     return part.InvalidArgument(

@@ -11,9 +11,9 @@
 namespace ration {
 namespace {
 
-constexpr size_t kFewSymbols = 32;         // up to here a scan of all pairs beats the heap
-constexpr size_t kUncutBytes = 64;         // shorter words are not worth looking for cuts
-constexpr size_t kMaxCachedBytes = 48;     // of a word
+constexpr size_t kFewSymbols = 32;      // up to here a scan of all pairs beats the heap
+constexpr size_t kUncutBytes = 64;      // shorter words are not worth looking for cuts
+constexpr size_t kMaxCachedBytes = 48;  // of a word
 constexpr size_t kMaxCachedWords = 1 << 15;
 constexpr int32_t kNoRank = INT32_MAX;
 
@@ -77,8 +77,7 @@ absl::string_view BpeModel::FirstSegment(absl::string_view word) const {
   char32_t previous = 0;
   bool known = false;  // the previous character is a token; an unknown one belongs to what is beside it
   for (size_t at = 0; at < word.size();) {
-    const absl::string_view character =
-        word.substr(at, static_cast<size_t>(Utf8CharLength(word.substr(at))));
+    const absl::string_view character = word.substr(at, static_cast<size_t>(Utf8CharLength(word.substr(at))));
     const char32_t c = FirstCodePoint(character);
     const bool was_known = known;
     known = CharacterId(character) >= 0;
@@ -108,7 +107,7 @@ void BpeModel::EncodeSegment(absl::string_view segment, Cache& cache, std::vecto
   }
   if (cached && cache.words_.size() < kMaxCachedWords) {
     cache.words_.try_emplace(std::string(segment), static_cast<uint32_t>(cache.ids_.size()),
-                            static_cast<uint32_t>(ids.size() - first));
+                             static_cast<uint32_t>(ids.size() - first));
     cache.ids_.insert(cache.ids_.end(), ids.begin() + static_cast<int64_t>(first), ids.end());
   }
 }

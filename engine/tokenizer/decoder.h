@@ -49,7 +49,8 @@ class DecoderChain {
     bool ends;    // this is the token's end
   };
   struct State {
-    std::string pending;    // kReplace: a beginning of `pattern`; kByteFallback: the bytes of the run; kByteLevel: of a character
+    std::string
+        pending;  // kReplace: a beginning of `pattern`; kByteFallback: the bytes of the run; kByteLevel: of a character
     size_t char_begin = 0;  // kByteFallback: where the unfinished last character of `pending` begins
     bool broken = false;    // kByteFallback: the run is invalid, its bytes are out
     bool started = false;   // kFuse, kByteLevel, kMetaspace, kJoin: there was a token

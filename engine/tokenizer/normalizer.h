@@ -16,9 +16,9 @@ namespace ration {
 struct NormalizerStep {
   enum class Kind { kPrepend, kReplace, kStrip, kNfc, kNfd, kNfkc, kNfkd, kLowercase };
   Kind kind = Kind::kPrepend;
-  std::string pattern;  // kReplace: not empty; every occurrence, from the left, becomes `content`
+  std::string pattern;                 // kReplace: not empty; every occurrence, from the left, becomes `content`
   std::shared_ptr<const Regex> regex;  // kReplace: if there is one, its matches do so instead; it never matches nothing
-  std::string content;  // kPrepend, kReplace
+  std::string content;                 // kPrepend, kReplace
   bool strip_left = false, strip_right = false;  // kStrip
 };
 

@@ -15,8 +15,8 @@
 namespace ration {
 namespace {
 
-absl::Status RunChain(absl::Span<const std::unique_ptr<PreTokenizer>> chain, absl::string_view text,
-                      bool at_text_start, RegexBudget& budget, PreTokenizer::WordSink sink) {
+absl::Status RunChain(absl::Span<const std::unique_ptr<PreTokenizer>> chain, absl::string_view text, bool at_text_start,
+                      RegexBudget& budget, PreTokenizer::WordSink sink) {
   if (chain.empty()) return text.empty() ? absl::OkStatus() : sink(text, at_text_start);
   return chain[0]->Split(text, at_text_start, budget, [&](absl::string_view word, bool at_start) {
     return RunChain(chain.subspan(1), word, at_start, budget, sink);

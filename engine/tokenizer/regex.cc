@@ -89,7 +89,8 @@ absl::StatusOr<Regex> Regex::Compile(absl::string_view pattern) {
         absl::StrCat("a regular expression of ", pattern.size(), " bytes; the limit is ", kMaxPatternBytes));
   }
   const auto explain = [&](const absl::Status& status) {
-    return absl::Status(status.code(), absl::StrCat("the regular expression ", Quoted(pattern), ": ", status.message()));
+    return absl::Status(status.code(),
+                        absl::StrCat("the regular expression ", Quoted(pattern), ": ", status.message()));
   };
   const absl::StatusOr<std::string> translated = TranslateRegex(pattern);
   if (!translated.ok()) return explain(translated.status());
@@ -101,10 +102,10 @@ absl::StatusOr<Regex> Regex::Compile(absl::string_view pattern) {
   pcre2_set_parens_nest_limit(context.get(), kMaxNesting);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* code = pcre2_compile(
-      reinterpret_cast<PCRE2_SPTR>(translated->data()), translated->size(),
-      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE | PCRE2_USE_OFFSET_LIMIT,
-      &error, &offset, context.get());
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated->data()), translated->size(),
+                                   PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C |
+                                       PCRE2_NO_AUTO_CAPTURE | PCRE2_USE_OFFSET_LIMIT,
+                                   &error, &offset, context.get());
   if (code == nullptr) return explain(absl::InvalidArgumentError(ErrorText(error)));
   Regex regex;
   regex.code_.reset(new Code{code});

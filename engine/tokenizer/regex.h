@@ -27,7 +27,7 @@ class RegexBudget {
   bool Left();
 
  private:
-  double end_;                                     // in seconds of the thread's processor time
+  double end_;                                       // in seconds of the thread's processor time
   std::chrono::steady_clock::time_point next_look_;  // the processor's clock costs a system call: seldom
   bool spent_ = false;
 };

@@ -19,19 +19,20 @@ namespace ration {
 namespace {
 
 // What \s, \w and \d stand for in Oniguruma with UTF-8. PCRE2's own \s has U+180E besides, its \w lacks marks.
-constexpr char kSpaceItems[] = R"(\x09-\x0D\x20\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
+constexpr char kSpaceItems[] =
+    R"(\x09-\x0D\x20\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 constexpr char kWordItems[] = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 // Outside a class Oniguruma's \w takes Latin-1's superscripts and fractions too.
 constexpr char kLoneWordItems[] = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr char kDigitItems[] = R"(\p{Nd})";
 
 constexpr std::pair<absl::string_view, absl::string_view> kLongCategories[] = {
-    {"letter", "L"}, {"mark", "M"}, {"number", "N"}, {"punctuation", "P"}, {"symbol", "S"}, {"separator", "Z"},
-    {"other", "C"}};
+    {"letter", "L"}, {"mark", "M"},      {"number", "N"}, {"punctuation", "P"},
+    {"symbol", "S"}, {"separator", "Z"}, {"other", "C"}};
 
-constexpr absl::string_view kCategories[] = {"C",  "Cc", "Cf", "Cn", "Co", "Cs", "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",
-                                             "Mc", "Me", "Mn", "N",  "Nd", "Nl", "No", "P",  "Pc", "Pd", "Pe", "Pf", "Pi",
-                                             "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs"};
+constexpr absl::string_view kCategories[] = {
+    "C",  "Cc", "Cf", "Cn", "Co", "Cs", "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N",  "Nd", "Nl",
+    "No", "P",  "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs"};
 
 class Translator {
  public:
@@ -40,9 +41,15 @@ class Translator {
   absl::StatusOr<std::string> Run() {
     while (at_ < pattern_.size()) {
       switch (pattern_[at_]) {
-        case '\\': RATION_RETURN_IF_ERROR(Escape(false)); break;
-        case '[': RATION_RETURN_IF_ERROR(Class()); break;
-        case '(': RATION_RETURN_IF_ERROR(OpenGroup()); break;
+        case '\\':
+          RATION_RETURN_IF_ERROR(Escape(false));
+          break;
+        case '[':
+          RATION_RETURN_IF_ERROR(Class());
+          break;
+        case '(':
+          RATION_RETURN_IF_ERROR(OpenGroup());
+          break;
         case ')':
           if (depth_ == 0) return Invalid("unmatched )");
           --depth_;
@@ -50,13 +57,21 @@ class Translator {
           break;
         case '|':
         case '^':
-        case '$': Copy(1, false); break;
-        case '.': Copy(1, true); break;
+        case '$':
+          Copy(1, false);
+          break;
+        case '.':
+          Copy(1, true);
+          break;
         case '?':
         case '*':
         case '+':
-        case '{': RATION_RETURN_IF_ERROR(Quantifier()); break;
-        default: Literal(); break;
+        case '{':
+          RATION_RETURN_IF_ERROR(Quantifier());
+          break;
+        default:
+          Literal();
+          break;
       }
     }
     if (depth_ > 0) return Invalid("a group is not closed");
@@ -195,7 +210,8 @@ class Translator {
       name.remove_prefix(1);
     }
     for (char c : name) {
-      if (!absl::ascii_isalpha(static_cast<unsigned char>(c)) && c != '_' && c != ' ') return Invalid("not a property name");
+      if (!absl::ascii_isalpha(static_cast<unsigned char>(c)) && c != '_' && c != ' ')
+        return Invalid("not a property name");
     }
     std::string meaning;
     for (const absl::string_view category : kCategories) {
@@ -241,23 +257,36 @@ class Translator {
       return absl::OkStatus();
     };
     switch (c) {
-      case 's': return set(kSpaceItems, false);
-      case 'S': return set(kSpaceItems, true);
-      case 'd': return set(kDigitItems, false);
-      case 'D': return set(kDigitItems, true);
-      case 'w': return set(in_class ? kWordItems : kLoneWordItems, false);
-      case 'W': return set(kLoneWordItems, true);
+      case 's':
+        return set(kSpaceItems, false);
+      case 'S':
+        return set(kSpaceItems, true);
+      case 'd':
+        return set(kDigitItems, false);
+      case 'D':
+        return set(kDigitItems, true);
+      case 'w':
+        return set(in_class ? kWordItems : kLoneWordItems, false);
+      case 'W':
+        return set(kLoneWordItems, true);
       case 'p':
       case 'P':
         if (set_item != nullptr) *set_item = true;
         return Property();
-      case 't': return one('\t');
-      case 'n': return one('\n');
-      case 'v': return one('\v');
-      case 'f': return one('\f');
-      case 'r': return one('\r');
-      case 'a': return one('\a');
-      case 'e': return one(0x1B);
+      case 't':
+        return one('\t');
+      case 'n':
+        return one('\n');
+      case 'v':
+        return one('\v');
+      case 'f':
+        return one('\f');
+      case 'r':
+        return one('\r');
+      case 'a':
+        return one('\a');
+      case 'e':
+        return one(0x1B);
       case 'x':
       case 'u': {
         RATION_ASSIGN_OR_RETURN(const char32_t character, HexEscape());
@@ -270,7 +299,8 @@ class Translator {
         if (in_class) break;
         Copy(2, false);
         return absl::OkStatus();
-      default: break;
+      default:
+        break;
     }
     if (absl::ascii_isalnum(static_cast<unsigned char>(c))) return Unsupported(Quoted(Rest().substr(0, 2)));
     ++at_;

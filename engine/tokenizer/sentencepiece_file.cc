@@ -35,8 +35,12 @@ class FieldReader {
     bool whole = Varint(key);
     field.tag = key >> 3;
     switch (key & 7) {
-      case 0: whole = whole && Varint(field.number); break;
-      case 1: whole = whole && Fixed(8, field.number); break;
+      case 0:
+        whole = whole && Varint(field.number);
+        break;
+      case 1:
+        whole = whole && Fixed(8, field.number);
+        break;
       case 2:
         whole = whole && Varint(length) && length <= rest_.size();
         if (whole) {
@@ -44,8 +48,11 @@ class FieldReader {
           rest_.remove_prefix(length);
         }
         break;
-      case 5: whole = whole && Fixed(4, field.number); break;
-      default: whole = false;  // groups, which the format gave up before sentencepiece was written
+      case 5:
+        whole = whole && Fixed(4, field.number);
+        break;
+      default:
+        whole = false;  // groups, which the format gave up before sentencepiece was written
     }
     if (!whole || field.tag == 0) {
       return absl::InvalidArgumentError(absl::StrCat("not a sentencepiece model: breaks off at byte ",
@@ -118,11 +125,20 @@ absl::Status ReadTrainerSpec(absl::string_view message, SentencePieceFile& file)
         }
         file.model_type = static_cast<SentencePieceFile::ModelType>(field.number);
         break;
-      case 24: file.treat_whitespace_as_suffix = field.number != 0; break;
-      case 35: file.byte_fallback = field.number != 0; break;
-      case 46: file.bos_piece = std::string(field.bytes); break;
-      case 47: file.eos_piece = std::string(field.bytes); break;
-      default: break;
+      case 24:
+        file.treat_whitespace_as_suffix = field.number != 0;
+        break;
+      case 35:
+        file.byte_fallback = field.number != 0;
+        break;
+      case 46:
+        file.bos_piece = std::string(field.bytes);
+        break;
+      case 47:
+        file.eos_piece = std::string(field.bytes);
+        break;
+      default:
+        break;
     }
     return absl::OkStatus();
   });
@@ -131,11 +147,20 @@ absl::Status ReadTrainerSpec(absl::string_view message, SentencePieceFile& file)
 absl::Status ReadNormalizerSpec(absl::string_view message, SentencePieceFile& file) {
   return ForEachField(message, [&](const Field& field) {
     switch (field.tag) {
-      case 2: file.has_character_map = !field.bytes.empty(); break;
-      case 3: file.add_dummy_prefix = field.number != 0; break;
-      case 4: file.remove_extra_whitespaces = field.number != 0; break;
-      case 5: file.escape_whitespaces = field.number != 0; break;
-      default: break;
+      case 2:
+        file.has_character_map = !field.bytes.empty();
+        break;
+      case 3:
+        file.add_dummy_prefix = field.number != 0;
+        break;
+      case 4:
+        file.remove_extra_whitespaces = field.number != 0;
+        break;
+      case 5:
+        file.escape_whitespaces = field.number != 0;
+        break;
+      default:
+        break;
     }
     return absl::OkStatus();
   });
@@ -145,7 +170,8 @@ absl::Status ReadNormalizerSpec(absl::string_view message, SentencePieceFile& fi
 
 absl::StatusOr<SentencePieceFile> ReadSentencePieceFile(absl::string_view bytes) {
   if (bytes.size() > kMaxTokenizerModelBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("has ", bytes.size(), " bytes; the limit is ", kMaxTokenizerModelBytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", bytes.size(), " bytes; the limit is ", kMaxTokenizerModelBytes));
   }
   SentencePieceFile file;
   RATION_RETURN_IF_ERROR(ForEachField(bytes, [&](const Field& field) -> absl::Status {
@@ -169,8 +195,8 @@ absl::StatusOr<SentencePieceFile> ReadSentencePieceFile(absl::string_view bytes)
   for (size_t id = 0; id < file.pieces.size(); ++id) {
     const auto [other, inserted] = id_of_text.try_emplace(file.pieces[id].text, id);
     if (!inserted) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("pieces[", id, "]: ", Quoted(file.pieces[id].text), " is that of pieces[", other->second, "] too"));
+      return absl::InvalidArgumentError(absl::StrCat("pieces[", id, "]: ", Quoted(file.pieces[id].text),
+                                                     " is that of pieces[", other->second, "] too"));
     }
   }
   return file;

@@ -64,10 +64,17 @@ absl::Status SplitPreTokenizer::Split(absl::string_view text, bool at_text_start
     bool joins = false;
     switch (behavior_) {
       case Behavior::kRemoved:
-      case Behavior::kIsolated: break;
-      case Behavior::kMergedWithPrevious: joins = is_match && !previous_match; break;
-      case Behavior::kMergedWithNext: joins = !is_match && previous_match; break;
-      case Behavior::kContiguous: joins = is_match == previous_match; break;
+      case Behavior::kIsolated:
+        break;
+      case Behavior::kMergedWithPrevious:
+        joins = is_match && !previous_match;
+        break;
+      case Behavior::kMergedWithNext:
+        joins = !is_match && previous_match;
+        break;
+      case Behavior::kContiguous:
+        joins = is_match == previous_match;
+        break;
     }
     previous_match = is_match;
     if (!joins) RATION_RETURN_IF_ERROR(flush());

@@ -156,11 +156,11 @@ class SpecTokenizer final : public Tokenizer {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
       } else {
-        RATION_RETURN_IF_ERROR(PreTokenize(spec_.pre_tokenizer, piece.text, at_text_start, budget,
-                                           [&](absl::string_view word, bool) {
-                                             spec_.model.Encode(word, cache, ids);
-                                             return absl::OkStatus();
-                                           }));
+        RATION_RETURN_IF_ERROR(
+            PreTokenize(spec_.pre_tokenizer, piece.text, at_text_start, budget, [&](absl::string_view word, bool) {
+              spec_.model.Encode(word, cache, ids);
+              return absl::OkStatus();
+            }));
       }
       at_text_start = false;
     }

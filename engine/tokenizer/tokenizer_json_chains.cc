@@ -139,12 +139,11 @@ absl::StatusOr<MetaspacePreTokenizer::Prepend> ParsePrependScheme(const JsonPart
 
 absl::StatusOr<SplitPreTokenizer::Behavior> ParseBehavior(const JsonPart& part, absl::string_view default_name) {
   using Behavior = SplitPreTokenizer::Behavior;
-  constexpr std::pair<absl::string_view, Behavior> kNames[] = {
-      {"Removed", Behavior::kRemoved},
-      {"Isolated", Behavior::kIsolated},
-      {"MergedWithPrevious", Behavior::kMergedWithPrevious},
-      {"MergedWithNext", Behavior::kMergedWithNext},
-      {"Contiguous", Behavior::kContiguous}};
+  constexpr std::pair<absl::string_view, Behavior> kNames[] = {{"Removed", Behavior::kRemoved},
+                                                               {"Isolated", Behavior::kIsolated},
+                                                               {"MergedWithPrevious", Behavior::kMergedWithPrevious},
+                                                               {"MergedWithNext", Behavior::kMergedWithNext},
+                                                               {"Contiguous", Behavior::kContiguous}};
   std::string name(default_name);
   const std::optional<JsonPart> given = part.OptionalMember("behavior");
   if (given.has_value()) {
@@ -153,7 +152,8 @@ absl::StatusOr<SplitPreTokenizer::Behavior> ParseBehavior(const JsonPart& part, 
   for (const auto& [known, behavior] : kNames) {
     if (name == known) return behavior;
   }
-  return (given.has_value() ? *given : part).Unimplemented(absl::StrCat("behavior ", Quoted(name), " is not supported"));
+  return (given.has_value() ? *given : part)
+      .Unimplemented(absl::StrCat("behavior ", Quoted(name), " is not supported"));
 }
 
 absl::StatusOr<std::unique_ptr<PreTokenizer>> ParsePreTokenizerStep(const JsonPart& part, absl::string_view type) {
@@ -286,11 +286,9 @@ absl::StatusOr<std::vector<DecoderStep>> ParseDecoder(const JsonPart& root) {
   int64_t growth = 1;
   size_t count = 0;
   RATION_RETURN_IF_ERROR(ForEachStep(*decoder, "decoders", count, [&](const JsonPart& part, absl::string_view type) {
-    const bool fused = std::any_of(steps.begin(), steps.end(),
-                                   [](const DecoderStep& step) {
-                                     return step.kind == DecoderStep::Kind::kFuse ||
-                                            step.kind == DecoderStep::Kind::kByteLevel;
-                                   });
+    const bool fused = std::any_of(steps.begin(), steps.end(), [](const DecoderStep& step) {
+      return step.kind == DecoderStep::Kind::kFuse || step.kind == DecoderStep::Kind::kByteLevel;
+    });
     absl::StatusOr<DecoderStep> step = ParseDecoderStep(part, type, fused, growth);
     if (step.ok()) steps.push_back(*std::move(step));
     return step.status();

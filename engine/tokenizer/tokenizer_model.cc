@@ -6,11 +6,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
@@ -57,8 +56,9 @@ absl::Status CheckSupported(const SentencePieceFile& file) {
   for (size_t id = 0; id < file.pieces.size(); ++id) {
     if (file.pieces[id].type == PieceType::kUnused) return unsupported(absl::StrCat("pieces[", id, "].type: UNUSED"));
     if (file.pieces[id].type == PieceType::kNormal && file.pieces[id].text.size() > kMaxMergedBytes) {
-      return absl::InvalidArgumentError(absl::StrCat(kModelName, ": pieces[", id, "]: has ", file.pieces[id].text.size(),
-                                                     " bytes; the limit is ", kMaxMergedBytes));
+      return absl::InvalidArgumentError(absl::StrCat(kModelName, ": pieces[", id, "]: has ",
+                                                     file.pieces[id].text.size(), " bytes; the limit is ",
+                                                     kMaxMergedBytes));
     }
   }
   return absl::OkStatus();
@@ -171,7 +171,8 @@ absl::Status ReadConfig(absl::string_view text, const Vocabulary& vocabulary, Co
   constexpr char kName[] = "tokenizer_config.json";
   if (text.empty()) return absl::OkStatus();
   if (text.size() > kMaxConfigBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(kName, ": has ", text.size(), " bytes; the limit is ", kMaxConfigBytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat(kName, ": has ", text.size(), " bytes; the limit is ", kMaxConfigBytes));
   }
   RATION_ASSIGN_OR_RETURN(const nlohmann::json document, ParseStrictJson(text, kName));
   const JsonPart root(&document, kName);
@@ -195,11 +196,13 @@ absl::Status ReadConfig(absl::string_view text, const Vocabulary& vocabulary, Co
 }
 
 // {"<|im_start|>": 32000}: tokens that older directories add to the model's.
-absl::Status ReadAddedTokens(absl::string_view text, const Vocabulary& vocabulary, std::map<int32_t, AddedToken>& tokens) {
+absl::Status ReadAddedTokens(absl::string_view text, const Vocabulary& vocabulary,
+                             std::map<int32_t, AddedToken>& tokens) {
   constexpr char kName[] = "added_tokens.json";
   if (text.empty()) return absl::OkStatus();
   if (text.size() > kMaxConfigBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(kName, ": has ", text.size(), " bytes; the limit is ", kMaxConfigBytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat(kName, ": has ", text.size(), " bytes; the limit is ", kMaxConfigBytes));
   }
   RATION_ASSIGN_OR_RETURN(const nlohmann::json document, ParseStrictJson(text, kName));
   const JsonPart root(&document, kName);

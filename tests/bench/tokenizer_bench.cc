@@ -16,9 +16,7 @@
 
 namespace {
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Resident memory of this process in MB.
 double ResidentMb() {
@@ -90,10 +88,14 @@ int main(int argc, char** argv) {
   Measure(**tokenizer, "the file", text);
   constexpr size_t kMegabyte = 1000 * 1000;
   const std::pair<const char*, std::string> hard[] = {
-      {"one letter", Repeat("a", kMegabyte)},        {"spaces", Repeat(" ", kMegabyte)},
-      {"digits", Repeat("7", kMegabyte)},            {"newlines", Repeat("\n", kMegabyte)},
-      {"an emoji", Repeat("\U0001F600", kMegabyte)}, {"space, newline", Repeat(" \n", kMegabyte)},
-      {"quotes", Repeat("'", kMegabyte)},            {"Latin-1 bytes", Random(kMegabyte, false)},
+      {"one letter", Repeat("a", kMegabyte)},
+      {"spaces", Repeat(" ", kMegabyte)},
+      {"digits", Repeat("7", kMegabyte)},
+      {"newlines", Repeat("\n", kMegabyte)},
+      {"an emoji", Repeat("\U0001F600", kMegabyte)},
+      {"space, newline", Repeat(" \n", kMegabyte)},
+      {"quotes", Repeat("'", kMegabyte)},
+      {"Latin-1 bytes", Random(kMegabyte, false)},
       {"one long word", Random(kMegabyte, true)},
   };
   for (const auto& [name, repeated] : hard) Measure(**tokenizer, name, repeated);

@@ -1,17 +1,17 @@
 // The tokenizer against Hugging Face's own results on real vocabularies (RATION_SHARED; nothing of them is committed).
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <unordered_set>
 #include <vector>
-
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
-#include <openssl/evp.h>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
@@ -30,9 +30,10 @@ std::string Shared() {
   return shared == nullptr ? "" : shared;
 }
 
-#define SKIP_WITHOUT_SHARED()                                                                                 \
-  if (Shared().empty()) GTEST_SKIP() << "RATION_SHARED is not set: nothing was compared with Hugging Face's " \
-                                        "tokenizers"
+#define SKIP_WITHOUT_SHARED()                                                           \
+  if (Shared().empty())                                                                 \
+  GTEST_SKIP() << "RATION_SHARED is not set: nothing was compared with Hugging Face's " \
+                  "tokenizers"
 
 Json ReadJson(const std::string& path) {
   std::ifstream file(path);
@@ -164,7 +165,8 @@ TEST(TokenizerGoldenTest, EveryLlama2CaseIsAlikeFromTokenizerModel) {
 
 TEST(TokenizerGoldenTest, TinyModelsTokeniseTheirTextPrompt) {
   SKIP_WITHOUT_SHARED();
-  for (const char* model : {"tinyllama-tiny", "llama-mha-tiny", "gemma2-tiny", "llama3-tiny", "llama3-tiny-hd16", "opt-tiny", "opt350-tiny"}) {
+  for (const char* model : {"tinyllama-tiny", "llama-mha-tiny", "gemma2-tiny", "llama3-tiny", "llama3-tiny-hd16",
+                            "opt-tiny", "opt350-tiny"}) {
     SCOPED_TRACE(model);
     const std::string directory = Shared() + "/golden/logits/" + model;
     const std::unique_ptr<Tokenizer> tokenizer = Load(directory + "/fp32");

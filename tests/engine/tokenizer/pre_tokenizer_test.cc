@@ -1,13 +1,13 @@
 // Tests engine/tokenizer/pre_tokenizer.cc, split_pre_tokenizer.cc and byte_level.cc. The expected words are Hugging Face's.
 #include "engine/tokenizer/pre_tokenizer.h"
 
+#include <gtest/gtest.h>
+
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "engine/tokenizer/byte_level.h"
 #include "engine/tokenizer/split_pre_tokenizer.h"
@@ -50,10 +50,12 @@ TEST(SplitPreTokenizerTest, EachBehaviorPutsTheMatchesWhereItSays) {
 }
 
 TEST(SplitPreTokenizerTest, MatchesAtTheEndsAndEmptyOnes) {
-  EXPECT_EQ(Split(SplitPreTokenizer(std::string("-"), Behavior::kMergedWithPrevious, false), "-a-"), Words({"-", "a-"}));
+  EXPECT_EQ(Split(SplitPreTokenizer(std::string("-"), Behavior::kMergedWithPrevious, false), "-a-"),
+            Words({"-", "a-"}));
   EXPECT_EQ(Split(SplitPreTokenizer(std::string("-"), Behavior::kMergedWithNext, false), "-a-"), Words({"-a", "-"}));
   EXPECT_EQ(Split(SplitPreTokenizer(std::string("-"), Behavior::kRemoved, false), "--"), Words());
-  EXPECT_EQ(Split(SplitPreTokenizer(MustCompile("(?=b)"), Behavior::kIsolated, false), "abab"), Words({"a", "ba", "b"}));
+  EXPECT_EQ(Split(SplitPreTokenizer(MustCompile("(?=b)"), Behavior::kIsolated, false), "abab"),
+            Words({"a", "ba", "b"}));
   EXPECT_EQ(Split(SplitPreTokenizer(std::string("aa"), Behavior::kIsolated, false), "aaab"), Words({"aa", "ab"}));
 }
 

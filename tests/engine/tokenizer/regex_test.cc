@@ -2,12 +2,12 @@
 // written for, finds them; refusals; limits against expressions and texts that want to take for ever.
 #include "engine/tokenizer/regex.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <random>
 #include <string>
 #include <utility>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -56,28 +56,56 @@ TEST(RegexTest, EveryCharacterIsInTheSameClassesAsInOniguruma) {
   for (char32_t c = 1; c <= 0x10FFFF; ++c) {
     if (c < 0xD800 || c > 0xDFFF) Append(c, text);
   }
-  for (const char* pattern :
-       {R"(\s)", R"(\S)", R"(\w)", R"(\W)", R"(\d)", R"(\D)", R"(\p{L})", R"(\p{N})", R"(\p{P})", R"(\p{S})", R"(\p{M})",
-        R"(\P{Lu})", R"(\p{^Ll})", R"(\p{Lm})", R"(\p{Lo})", R"(\p{Lt})", R"(\p{Han})", R"(\p{Hiragana})",
-        R"(\p{Greek})", R"(\p{Letter})", R"(\p{Alphabetic})", R"(\p{White_Space})", R"([^\s\p{L}\p{N}])", R"([\S\n])",
-        R"([^\D7])", R"((?i:s))", R"((?i:k\u00e9))", R"([\w&])", ".", R"([\u4e00-\u9fa5\x{3040}-\x{30ff}])"}) {
+  for (const char* pattern : {R"(\s)",
+                              R"(\S)",
+                              R"(\w)",
+                              R"(\W)",
+                              R"(\d)",
+                              R"(\D)",
+                              R"(\p{L})",
+                              R"(\p{N})",
+                              R"(\p{P})",
+                              R"(\p{S})",
+                              R"(\p{M})",
+                              R"(\P{Lu})",
+                              R"(\p{^Ll})",
+                              R"(\p{Lm})",
+                              R"(\p{Lo})",
+                              R"(\p{Lt})",
+                              R"(\p{Han})",
+                              R"(\p{Hiragana})",
+                              R"(\p{Greek})",
+                              R"(\p{Letter})",
+                              R"(\p{Alphabetic})",
+                              R"(\p{White_Space})",
+                              R"([^\s\p{L}\p{N}])",
+                              R"([\S\n])",
+                              R"([^\D7])",
+                              R"((?i:s))",
+                              R"((?i:k\u00e9))",
+                              R"([\w&])",
+                              ".",
+                              R"([\u4e00-\u9fa5\x{3040}-\x{30ff}])"}) {
     EXPECT_TRUE(Mark(pattern, text) == Oniguruma(pattern).Mark(text)) << pattern;
   }
 }
 
 TEST(RegexTest, RealExpressionsCutRandomTextsAsOnigurumaDoes) {
-  const char32_t alphabet[] = {' ',  ' ',  ' ',    '\n',   '\r',   '\t',   'a',    'Z',    's',    't',   '\'',   'l',
-                               '1',  '2',  '.',    ',',    '!',    '-',    0x85,   0xA0,   0x180E, 0x3000, 0x2028, 0x17F,
-                               0xE9, 0x301, 0x4E2D, 0x3042, 0x1F600, 0x200D, 0x660, 0xBD,   0x2160, 0x212A, '(',    '|'};
+  const char32_t alphabet[] = {' ',  ' ',   ' ',    '\n',   '\r',    '\t',   'a',   'Z',  's',    't',    '\'',   'l',
+                               '1',  '2',   '.',    ',',    '!',     '-',    0x85,  0xA0, 0x180E, 0x3000, 0x2028, 0x17F,
+                               0xE9, 0x301, 0x4E2D, 0x3042, 0x1F600, 0x200D, 0x660, 0xBD, 0x2160, 0x212A, '(',    '|'};
   std::mt19937 random(3);
-  for (const char* pattern :
-       {kGpt2WordRegex, kLlama3,
-        // o200k, DeepSeek, BLOOM, Qwen: the shapes that other families use.
-        R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-        R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-        " ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+",
-        R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-        R"(\w+|[^\w\s]+)", R"((?<=a) +|(?<! )1$|^\s+?\S)", R"([0-9]{2,3}?|(?>a|as)t++|x)", R"((?i)S+L|z{,2}a)"}) {
+  for (
+      const char* pattern :
+      {kGpt2WordRegex, kLlama3,
+       // o200k, DeepSeek, BLOOM, Qwen: the shapes that other families use.
+       R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+        R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|)"
+        R"([^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       " ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+",
+       R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       R"(\w+|[^\w\s]+)", R"((?<=a) +|(?<! )1$|^\s+?\S)", R"([0-9]{2,3}?|(?>a|as)t++|x)", R"((?i)S+L|z{,2}a)"}) {
     Oniguruma oniguruma(pattern);
     for (int round = 0; round < 2000; ++round) {
       std::string text;
@@ -95,17 +123,28 @@ TEST(RegexTest, EmptyMatchesAreFoundOnceAndNotBehindAMatch) {
 
 TEST(RegexTest, WhatOnigurumaUnderstandsOtherwiseIsRefused) {
   const std::pair<const char*, const char*> refused[] = {
-      {R"(a\b)", "\"\\\\b\" at byte 1"},    {R"((a)\1)", "\"\\\\1\" at byte 3"},
-      {R"((?<n>a))", "\"(?<\" at byte 0"},  {R"((?#a))", "\"(?#\" at byte 0"},
-      {R"((*ACCEPT))", "\"(*A\" at byte 0"}, {R"((?C1)a)", "\"(?C\""},
-      {R"((?R))", "\"(?R\""},               {R"(a(?i)b)", "\"(?i\""},
-      {R"((?m:a))", "\"(?m\""},             {R"([a&&b])", "an intersection of classes"},
-      {R"([[:alpha:]])", "\"[:\""},         {R"([a[^b]])", "a negated class inside a class"},
-      {R"([]a])", "] as the first"},        {R"([\w-z])", "a hyphen beside a set"},
-      {R"([\W])", "\\W in a class"},        {R"(a{2}+)", "a suffix to \"{2}\""},
-      {R"(a**)", "a quantifier without"},   {R"(*a)", "a quantifier without"},
-      {R"(\h)", "\"\\\\h\""},               {R"(\R)", "\"\\\\R\""},
-      {R"(\K)", "\"\\\\K\""},               {R"(\xFF)", "a lone byte"},
+      {R"(a\b)", "\"\\\\b\" at byte 1"},
+      {R"((a)\1)", "\"\\\\1\" at byte 3"},
+      {R"((?<n>a))", "\"(?<\" at byte 0"},
+      {R"((?#a))", "\"(?#\" at byte 0"},
+      {R"((*ACCEPT))", "\"(*A\" at byte 0"},
+      {R"((?C1)a)", "\"(?C\""},
+      {R"((?R))", "\"(?R\""},
+      {R"(a(?i)b)", "\"(?i\""},
+      {R"((?m:a))", "\"(?m\""},
+      {R"([a&&b])", "an intersection of classes"},
+      {R"([[:alpha:]])", "\"[:\""},
+      {R"([a[^b]])", "a negated class inside a class"},
+      {R"([]a])", "] as the first"},
+      {R"([\w-z])", "a hyphen beside a set"},
+      {R"([\W])", "\\W in a class"},
+      {R"(a{2}+)", "a suffix to \"{2}\""},
+      {R"(a**)", "a quantifier without"},
+      {R"(*a)", "a quantifier without"},
+      {R"(\h)", "\"\\\\h\""},
+      {R"(\R)", "\"\\\\R\""},
+      {R"(\K)", "\"\\\\K\""},
+      {R"(\xFF)", "a lone byte"},
       {R"(\G)", "\"\\\\G\""},
   };
   for (const auto& [pattern, message] : refused) {
@@ -122,8 +161,7 @@ TEST(RegexTest, BrokenExpressionsAreRefused) {
   for (const std::string& pattern :
        {std::string("("), std::string(")"), std::string("[a"), std::string("a\\"), std::string("\\p{Nonsense}"),
         std::string("\\pL"), std::string("[z-a]"), std::string("\\x{110000}"), std::string("\\x{D800}"),
-        std::string("a{9,1}"), std::string("(?<=a+)b"), std::string("\\p{L"), nested, huge,
-        std::string(20000, 'a')}) {
+        std::string("a{9,1}"), std::string("(?<=a+)b"), std::string("\\p{L"), nested, huge, std::string(20000, 'a')}) {
     EXPECT_EQ(Regex::Compile(pattern).status().code(), absl::StatusCode::kInvalidArgument) << pattern.substr(0, 100);
   }
 }
@@ -131,13 +169,14 @@ TEST(RegexTest, BrokenExpressionsAreRefused) {
 // Each of these would run for hours or take all memory if nothing stopped it. The budget is a little time so that the
 // test is quick; a real text has RegexBudget's default.
 TEST(RegexTest, ExpressionsThatExplodeAreStopped) {
-  for (const char* pattern : {"(?:a*)*[bc]", "(?:a|a)*[bc]", "a*a*a*a*a*a*[bc]", "(?:a+)+$[bc]", "a+[bc]", "(?=(?:a+)+b)a",
-                              "(?:.*a){12}[bc]", "(?:a?){40}(?:a){40}[bc]", "(?:a*)*b", "a+b", ".*[bc]", "(?<=b)a|a+[bc]"}) {
+  for (const char* pattern :
+       {"(?:a*)*[bc]", "(?:a|a)*[bc]", "a*a*a*a*a*a*[bc]", "(?:a+)+$[bc]", "a+[bc]", "(?=(?:a+)+b)a", "(?:.*a){12}[bc]",
+        "(?:a?){40}(?:a){40}[bc]", "(?:a*)*b", "a+b", ".*[bc]", "(?<=b)a|a+[bc]"}) {
     const absl::StatusOr<Regex> regex = Regex::Compile(pattern);
     ASSERT_TRUE(regex.ok()) << regex.status();
     RegexBudget budget(0.1);
-    const absl::Status status = regex->Split(std::string(1 << 20, 'a'), budget,
-                                             [](absl::string_view, bool) { return absl::OkStatus(); });
+    const absl::Status status =
+        regex->Split(std::string(1 << 20, 'a'), budget, [](absl::string_view, bool) { return absl::OkStatus(); });
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << pattern;
     EXPECT_THAT(std::string(status.message()), HasSubstr("a regular expression ")) << pattern;
   }

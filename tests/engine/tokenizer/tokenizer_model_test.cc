@@ -2,6 +2,9 @@
 // models that its own trainer makes here; what is refused.
 #include "engine/tokenizer/tokenizer_model.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -10,9 +13,6 @@
 #include <string>
 #include <unordered_map>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,7 +30,8 @@ using ::testing::HasSubstr;
 
 // Made-up words over few syllables, so that there is something to merge.
 std::string RandomText(std::mt19937& random, size_t words) {
-  constexpr const char* kSyllables[] = {"ka", "to", "mi", "re", "sha", "on", "ing", "\u00e9l", "\u4e2d", "\u6587", "0", "17"};
+  constexpr const char* kSyllables[] = {"ka",  "to",      "mi",     "re",     "sha", "on",
+                                        "ing", "\u00e9l", "\u4e2d", "\u6587", "0",   "17"};
   constexpr const char* kBetween[] = {" ", " ", " ", " ", ", ", ". ", "  ", "\n", "   ", "-", " \u2581", "\t"};
   std::string text;
   for (size_t i = 0; i < words; ++i) {
@@ -132,7 +133,8 @@ TEST(TokenizerModelTest, FilesBesideTheModelAddTokens) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr(message));
   };
-  refused(R"({"added_tokens_decoder": {"1": {"content": "<bos>"}}})", "", "tokenizer_config.json: added_tokens_decoder.1: id: 1");
+  refused(R"({"added_tokens_decoder": {"1": {"content": "<bos>"}}})", "",
+          "tokenizer_config.json: added_tokens_decoder.1: id: 1");
   refused(R"({"added_tokens_decoder": {"x": {"content": "<a>"}}})", "", "\"x\" is not an id");
   refused(R"({"added_tokens_decoder": {"9000000": {"content": "<a>"}}})", "", "id 9000000 is too high");
   refused(R"({"add_bos_token": 1})", "", "tokenizer_config.json: add_bos_token: must be true or false");

@@ -2,17 +2,17 @@
 // part does is Hugging Face's definition; golden_test.cc compares with its results on real files.
 #include "engine/tokenizer/tokenizer.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "engine/tokenizer/byte_level.h"
@@ -265,13 +265,12 @@ TEST(TokenizerTest, RegexSplitThenByteLevel) {
       {"pretokenizers",
        {{{"type", "Split"}, {"pattern", {{"Regex", "\\s?a"}}}, {"behavior", "Isolated"}, {"invert", false}},
         {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
-  json["post_processor"] = {
-      {"type", "Sequence"},
-      {"processors",
-       {{{"type", "ByteLevel"}},
-        {{"type", "TemplateProcessing"},
-         {"single", {{{"SpecialToken", {{"id", "x"}}}}, {{"Sequence", {{"id", "A"}}}}}},
-         {"special_tokens", {{"x", {{"ids", {7}}}}}}}}}};
+  json["post_processor"] = {{"type", "Sequence"},
+                            {"processors",
+                             {{{"type", "ByteLevel"}},
+                              {{"type", "TemplateProcessing"},
+                               {"single", {{{"SpecialToken", {{"id", "x"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+                               {"special_tokens", {{"x", {{"ids", {7}}}}}}}}}};
   EXPECT_EQ(MustParse(json)->Encode(" aab", true).value(), std::vector<int32_t>({7, 256, 'a', 'b'}));
   json["pre_tokenizer"]["pretokenizers"].erase(0);
   EXPECT_EQ(MustParse(json)->Encode(" aaab", false).value(), std::vector<int32_t>({256, 257, 'b'}));
