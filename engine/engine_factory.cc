@@ -135,6 +135,8 @@ absl::StatusOr<LoadedEngine> LoadEngine(const EngineFactoryOptions& options, con
   LoadedEngine loaded;
   if (absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = LoadTokenizer(options.directory); tokenizer.ok()) {
     resources->tokenizer = *std::move(tokenizer);
+  } else if (absl::IsInvalidArgument(tokenizer.status())) {
+    return tokenizer.status();  // a broken file is not an absent one
   } else {
     loaded.tokenizer_status = tokenizer.status();
   }

@@ -54,7 +54,8 @@ struct LoadedEngine {
   std::unique_ptr<Engine> engine;
 };
 
-// Errors name the file, tensor, key or option that is wrong. A tokenizer that cannot be read is not one of them.
+// Errors name the file, tensor, key or option that is wrong. A tokenizer that is missing or of an unsupported kind is not
+// one of them; a broken one is.
 absl::StatusOr<LoadedEngine> LoadEngine(const EngineFactoryOptions& options, const Clock* clock);
 
 }  // namespace ration

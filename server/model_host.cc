@@ -106,6 +106,10 @@ absl::StatusOr<ServedModel> LoadServedModel(const RationdOptions& options) {
     spdlog::warn("NO TOKENIZER: text cannot be served, only token ids: {}", served.no_tokenizer_reason);
   }
   const ModelConfig& config = loaded.facts.config;
+  if (loaded.tokenizer != nullptr && loaded.tokenizer->vocab_size() > config.vocab_size) {
+    spdlog::warn("the tokenizer has {} tokens and the model {}: is it another model's? Tokens that the model lacks are refused",
+                 loaded.tokenizer->vocab_size(), config.vocab_size);
+  }
   const bool untrained = config.untrained_routing.kind != UntrainedRouting::Kind::kNone;
   if (untrained) {
     spdlog::warn("UNTRAINED ROUTING ({}): the checkpoint has no routers, so whatever is squeezed costs quality, and nobody has measured "
