@@ -68,12 +68,15 @@ TEST(EngineRunner, ARefusedRequestIsToldWhy) {
 
 TEST(EngineRunner, ADuplicateIdDoesNotDisturbTheFirst) {
   Running running;
-  const GenerationRequest request = running.harness.Request("a", 30, 2000);
-  const auto first = running.Submit(request);
+  const GenerationRequest request = running.harness.Request("a", 30, 2);
+  // Full after its first piece, it waits to be resumed, which comes to the engine behind the duplicate.
+  const auto first = running.Submit(request, /*capacity=*/1);
   ASSERT_TRUE(first->WaitForDeltas(1));
   auto second = std::make_shared<RecordingSink>();
   std::atomic<int> code{0};
   running.runner->Submit(request, second, [&](absl::Status status) { code.store(static_cast<int>(status.code())); });
+  first->Drain();
+  running.runner->Resume("a");
   ASSERT_TRUE(first->WaitForFinish());
   ASSERT_TRUE(running.runner->WaitUntilIdle(Soon()));
   EXPECT_EQ(code.load(), static_cast<int>(absl::StatusCode::kAlreadyExists));

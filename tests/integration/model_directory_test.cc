@@ -26,7 +26,7 @@ absl::Status Load(const std::string& directory, UntrainedRouting untrained = {})
   options.directory = directory;
   options.kv_budget_bytes = 4 << 20;
   options.untrained_routing = untrained;
-  return LoadEngine(options, RealClock()).status();
+  return LoadEngine(options, Clock::Real()).status();
 }
 
 std::string Read(const std::string& path) {
