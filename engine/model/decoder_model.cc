@@ -55,12 +55,14 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(const TensorS
     model->attention_.push_back(std::move(attention));
     RATION_ASSIGN_OR_RETURN(auto mlp, MlpLayer::Create(source, layer, config, spec, options.compute, options.pool));
     model->mlp_.push_back(std::move(mlp));
+    source.ReleasePages();  // they are packed now
   }
   Linear::Options linear;
   linear.weights = {output};
   linear.compute = options.compute;
   linear.pool = options.pool;
   RATION_ASSIGN_OR_RETURN(model->output_, Linear::Create(linear));
+  source.ReleasePages();
   return model;
 }
 

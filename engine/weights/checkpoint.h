@@ -33,6 +33,9 @@ class Checkpoint final : public TensorSource {
   // The tensor as stored (kFloat, kHalf or kBFloat16), not copied when the file aligns it. NotFound if absent,
   // InvalidArgument if its shape is not `shape`; both name the tensor, the directory and the shapes.
   absl::StatusOr<at::Tensor> Tensor(absl::string_view name, absl::Span<const int64_t> shape) const override;
+  void ReleasePages() const override {
+    for (const std::shared_ptr<SafetensorsFile>& file : files_) file->ReleasePages();
+  }
   // Names of all tensors, ascending.
   std::vector<std::string> Names() const;
   // Sum of all tensors' bytes as stored.

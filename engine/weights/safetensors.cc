@@ -158,6 +158,10 @@ SafetensorsFile::~SafetensorsFile() {
   if (mapping_ != nullptr) munmap(mapping_, mapping_bytes_);
 }
 
+void SafetensorsFile::ReleasePages() const {
+  if (mapping_ != nullptr) madvise(mapping_, mapping_bytes_, MADV_DONTNEED);  // never written, so they come back from the file
+}
+
 const SafetensorsFile::TensorInfo* SafetensorsFile::Find(absl::string_view name) const {
   const auto it = tensors_.find(name);
   return it == tensors_.end() ? nullptr : &it->second;

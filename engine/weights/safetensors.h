@@ -38,6 +38,8 @@ class SafetensorsFile {
   const TensorInfo* Find(absl::string_view name) const;
   const absl::btree_map<std::string, TensorInfo>& tensors() const { return tensors_; }
   const std::string& path() const { return path_; }
+  // Lets the pages that were read leave this process's memory; they come back from the file when they are read again.
+  void ReleasePages() const;
 
  private:
   SafetensorsFile() = default;

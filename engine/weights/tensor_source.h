@@ -20,6 +20,8 @@ class TensorSource {
   // The tensor as stored (kFloat, kHalf or kBFloat16). NotFound if absent, InvalidArgument if its shape is not `shape`
   // (-1 in it matches any size); both name the tensor and where it was looked for.
   virtual absl::StatusOr<at::Tensor> Tensor(absl::string_view name, absl::Span<const int64_t> shape) const = 0;
+  // What was read so far is not needed soon: mapped pages may leave this process's memory. Tensors stay valid.
+  virtual void ReleasePages() const {}
 };
 
 }  // namespace ration
