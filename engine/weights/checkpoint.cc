@@ -109,6 +109,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
   std::string generation_json;
   if (Exists(prefix + "generation_config.json")) {
     RATION_ASSIGN_OR_RETURN(generation_json, ReadFile(prefix + "generation_config.json", kMaxConfigBytes));
+    if (generation_json.empty()) return absl::InvalidArgumentError(prefix + "generation_config.json: is empty");
   }
   absl::StatusOr<ModelConfig> config = ParseModelConfig(config_json, generation_json);
   if (!config.ok()) return absl::Status(config.status().code(), absl::StrCat(prefix, config.status().message()));
