@@ -16,6 +16,7 @@
 #include "engine/base/quote.h"
 #include "engine/base/status_macros.h"
 #include "engine/base/strict_json.h"
+#include "engine/weights/shard_index.h"
 
 namespace ration {
 namespace {
@@ -68,32 +69,6 @@ bool Matches(absl::Span<const int64_t> stored, absl::Span<const int64_t> wanted)
 
 std::string ShapeText(absl::Span<const int64_t> shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
 
-// The shard of every tensor as the index says. Shards lie in the directory itself: a name with a separator could reach
-// outside.
-absl::StatusOr<absl::flat_hash_map<std::string, std::string>> ReadIndex(const std::string& path) {
-  RATION_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxIndexBytes));
-  RATION_ASSIGN_OR_RETURN(const nlohmann::json index, ParseStrictJson(text, path));
-  const auto map = index.is_object() ? index.find("weight_map") : index.end();
-  if (map == index.end() || !map->is_object() || map->empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": weight_map: must be an object of tensor and file names"));
-  }
-  absl::flat_hash_map<std::string, std::string> shard_of;
-  for (const auto& [tensor, shard] : map->items()) {
-    if (!shard.is_string()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": weight_map: tensor ", Quoted(tensor), ": must be a file name"));
-    }
-    const std::string& name = shard.get_ref<const std::string&>();
-    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
-        name.find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": weight_map: tensor ", Quoted(tensor), ": ", Quoted(name),
-                                                     " must be the name of a file in the same directory"));
-    }
-    shard_of.emplace(tensor, name);
-  }
-  return shard_of;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& directory) {
@@ -125,7 +100,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
     return absl::NotFoundError(absl::StrCat(directory, ": has neither ", kSingleFile, " nor ", kIndexFile));
   }
 
-  RATION_ASSIGN_OR_RETURN(const auto shard_of, ReadIndex(prefix + kIndexFile));
+  RATION_ASSIGN_OR_RETURN(const std::string index, ReadFile(prefix + kIndexFile, kMaxIndexBytes));
+  RATION_ASSIGN_OR_RETURN(const auto shard_of, ParseShardIndex(index, prefix + kIndexFile));
   absl::btree_map<std::string, std::shared_ptr<SafetensorsFile>> shards;
   for (const auto& [tensor, shard] : shard_of) shards.emplace(shard, nullptr);
   for (auto& [shard, file] : shards) {

@@ -55,12 +55,19 @@ void Run(absl::string_view input) {
     return;
   }
   const ModelConfig& config = *parsed;
-  RATION_CHECK(config.architecture == "LlamaForCausalLM");
+  RATION_CHECK(config.architecture == "LlamaForCausalLM" || config.architecture == "OPTForCausalLM" ||
+               config.architecture == "Gemma2ForCausalLM");
+  RATION_CHECK(config.embedding_size > 0);
+  RATION_CHECK(config.windows.empty() || static_cast<int64_t>(config.windows.size()) == config.num_layers);
+  for (int64_t window : config.windows) RATION_CHECK(window >= 0 && window < config.max_positions);
+  RATION_CHECK(config.family != ModelFamily::kGemma2 || config.query_pre_attn_scalar > 0);
+  RATION_CHECK(config.attention_soft_cap >= 0 && config.logit_soft_cap >= 0);
   for (int64_t size : {config.hidden_size, config.intermediate_size, config.num_layers, config.num_query_heads,
                        config.num_kv_heads, config.head_dim, config.vocab_size, config.max_positions}) {
     RATION_CHECK(size > 0);
   }
-  RATION_CHECK(config.num_query_heads % config.num_kv_heads == 0 && config.head_dim % 2 == 0);
+  RATION_CHECK(config.num_query_heads % config.num_kv_heads == 0);
+  RATION_CHECK(config.family == ModelFamily::kOpt || config.head_dim % 2 == 0);  // RoPE turns pairs
   int64_t product = 0;  // the largest matrices, all layers, in bytes
   const int64_t widest = std::max(config.intermediate_size, config.num_query_heads * config.head_dim);
   RATION_CHECK(!__builtin_mul_overflow(config.hidden_size * 4, widest, &product));
