@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -15,7 +14,6 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/quote.h"
 #include "engine/base/status_macros.h"
-#include "engine/base/strict_json.h"
 #include "engine/weights/shard_index.h"
 
 namespace ration {
