@@ -45,6 +45,7 @@ struct ResponseParams {
 
 struct GenerationRequest {
   std::string request_id;
+  std::string tenant;                  // whose it is, by the caller's token (TenantQuota); "" without one
   std::vector<int32_t> prompt_tokens;  // >= 1
   SamplingParams sampling;
   StoppingParams stopping;
