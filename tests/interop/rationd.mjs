@@ -7,11 +7,14 @@ import { model, rationd, temporaryFolder } from './environment.mjs';
 
 export class Rationd {
   // Starts it with these flags beside --model and the ports; resolves when it is ready.
-  static async start(...flags) {
+  static start(...flags) { return Rationd.startAt(0, ...flags); }
+
+  // The same on a port that a server just gave up.
+  static async startAt(port, ...flags) {
     const server = new Rationd();
     const folder = temporaryFolder('rationd');
     const portFile = join(folder, 'ports');
-    const ports = ['--listen=127.0.0.1:0', '--control_listen=127.0.0.1:0', '--metrics_listen=127.0.0.1:0', `--port_file=${portFile}`];
+    const ports = [`--listen=127.0.0.1:${port}`, '--control_listen=127.0.0.1:0', '--metrics_listen=127.0.0.1:0', `--port_file=${portFile}`];
     const watcher = watch(folder);
     server.child = spawn(rationd, [`--model=${model}`, '--threads=2', ...ports, ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
     server.log = '';
@@ -27,12 +30,19 @@ export class Rationd {
   get address() { return `localhost:${this.port}`; }
   get controlAddress() { return `localhost:${this.controlPort}`; }
 
-  // Asks it to end and waits for that; returns the exit status.
+  // Asks it to end and waits for that; returns the exit status, null after SIGKILL.
   async stop(signal = 'SIGTERM') {
-    if (this.child.exitCode !== null) return this.child.exitCode;
     const exit = once(this.child, 'exit');
     this.child.kill(signal);
     const [status] = await exit;
     return status;
+  }
+
+  // The sum of a metric's samples.
+  async metric(name) {
+    const page = await (await fetch(`http://127.0.0.1:${this.metricsPort}/metrics`)).text();
+    const samples = page.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+    if (samples.length === 0) throw new Error(`no metric ${name}`);
+    return samples.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
   }
 }
