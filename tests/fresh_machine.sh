@@ -30,6 +30,7 @@ fail() { printf 'tests/fresh_machine.sh: %s\n' "$1" >&2; exit 1; }
 command -v debootstrap >/dev/null || fail 'debootstrap is not installed (apt-get install debootstrap)'
 [ -n "$folder" ] || folder=$(mktemp -d "${TMPDIR:-/tmp}/ration-machine.XXXXXX")
 mkdir -p "$folder"
+chmod 755 "$folder"  # its user must get through, and mktemp lets root alone
 [ -z "$(ls -A "$folder")" ] || fail "--folder: $folder is not empty"
 
 mounts=()
