@@ -100,7 +100,8 @@ std::vector<at::Tensor> CalibrationScores(const LlamaWeights& weights, const at:
     const at::Tensor all = layer.scores.reshape({-1, layer.scores.size(2)});
     const int64_t kept = std::min(samples, all.size(0));
     const at::Tensor rows =
-        (at::arange(kept, at::kDouble) * (static_cast<double>(all.size(0)) / static_cast<double>(kept))).to(at::kLong);
+        (at::arange(kept, at::kDouble) * (static_cast<double>(all.size(0)) / static_cast<double>(kept)))
+            .to(all.device(), at::kLong);
     tables.push_back(all.index_select(0, rows).contiguous());
   }
   return tables;
