@@ -37,15 +37,20 @@ ExpertCounts RouteWindows(absl::Span<const float> scores, const Ratio& ratio, in
 RouteFunction ExpertChoiceRoutes(std::vector<Ratio> ratios, int64_t window) {
   RATION_CHECK(!ratios.empty() && window > 0);
   // Every layer of a pass has the same quotas; on another device they are sent there once.
-  auto quotas = std::make_shared<at::Tensor>();
-  return [ratios = std::move(ratios), window, quotas](int, const at::Tensor& scores) {
+  struct Sent {
+    at::Tensor quotas;
+    int64_t length = -1;  // of the sequences that they are for
+  };
+  auto sent = std::make_shared<Sent>();
+  return [ratios = std::move(ratios), window, sent](int, const at::Tensor& scores) {
     const int64_t batch = scores.size(0), length = scores.size(1), num_experts = scores.size(2);
     RATION_CHECK(ratios.size() == 1 || static_cast<int64_t>(ratios.size()) == batch);
     if (!scores.is_cpu()) {
-      if (!quotas->defined() || quotas->size(1) != (length + window - 1) / window || quotas->device() != scores.device()) {
-        *quotas = WindowQuotas(ratios, length, window).to(scores.device(), at::kLong, /*non_blocking=*/true);
+      if (sent->length != length || sent->quotas.device() != scores.device()) {
+        sent->quotas = WindowQuotas(ratios, length, window).to(scores.device(), at::kLong, /*non_blocking=*/true);
+        sent->length = length;
       }
-      return BatchedTopK(scores, *quotas, window);
+      return BatchedTopK(scores, sent->quotas, window);
     }
     at::Tensor experts = at::empty({batch, length}, at::kLong);
     for (int64_t b = 0; b < batch; ++b) {

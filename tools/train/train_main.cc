@@ -56,7 +56,7 @@ ABSL_FLAG(double, floor_share, 0.15, "Elastic: share of the sequences at the lad
 ABSL_FLAG(bool, align_heads, true,
           "Before training, rotate and order the heads of a plain base so that their means lose least.");
 ABSL_FLAG(int64_t, steps, 0, "Optimiser steps; 0: decided by --minutes.");
-ABSL_FLAG(double, minutes, 0, "Wall-clock length of the run, evaluation apart; with --steps the earlier of the two ends it.");
+ABSL_FLAG(double, minutes, 0, "Wall-clock length of the run, evaluation apart; with --steps the earlier ends it.");
 ABSL_FLAG(int64_t, batch, 12, "Sequences a step.");
 ABSL_FLAG(int64_t, length, 512, "Tokens a sequence.");
 ABSL_FLAG(double, learning_rate, 1e-3, "Peak rate of AdamW.");
@@ -74,7 +74,7 @@ ABSL_FLAG(double, average_decay, 0,
 ABSL_FLAG(double, held_out, 0.1, "Share of the documents, the last ones, kept for the final evaluation.");
 ABSL_FLAG(double, validation, 0.02,
           "Share of the documents, those before the held-out ones, kept for evaluation on the way and for calibration.");
-ABSL_FLAG(int64_t, eval_sequences, 0, "Held-out sequences of the final evaluation; 0: all, -1: none.");
+ABSL_FLAG(int64_t, eval_sequences, 0, "Held-out sequences of the final evaluation; 0: all, -1: validation text.");
 ABSL_FLAG(int64_t, checkpoint_steps, 1000, "Write --out, and evaluate on validation text, every so many steps.");
 ABSL_FLAG(int64_t, calibration_samples, 512, "Score vectors a layer in the shipped calibration table.");
 ABSL_FLAG(std::string, device, "cpu",
@@ -276,7 +276,7 @@ absl::Status Train() {
               options.draw.extra_share * static_cast<double>(options.draw.extra.size()) >
           1) {
     return absl::InvalidArgumentError(
-        "--full_share, --floor_share and --extra_share (for each of --extra_ratios) must be >= 0 and at most 1 together");
+        "--full_share, --floor_share and, for each of --extra_ratios, --extra_share must be >= 0 and <= 1 together");
   }
   const LlamaWeights device_teacher = CloneWeights(teacher, device);
   const at::Tensor device_text = split.train.to(device), device_few = few.to(device);
@@ -299,9 +299,8 @@ absl::Status Train() {
     snapshot.config.mixsga = mixsga;
     const LlamaWeights written = CloneWeights(snapshot);
     RATION_RETURN_IF_ERROR(WriteModelDirectory(written, base_directory, absl::GetFlag(FLAGS_out)));
-    if (brief) return PrintEvaluation(snapshot, device_teacher, device_few, reported, brief);
     const int64_t limit = absl::GetFlag(FLAGS_eval_sequences);
-    if (limit < 0) return absl::OkStatus();
+    if (brief || limit < 0) return PrintEvaluation(snapshot, device_teacher, device_few, reported, /*brief=*/true);
     return PrintEvaluation(written, teacher, Consecutive(split.held_out, length, limit), reported, brief);
   };
 

@@ -22,7 +22,8 @@ TEST(AdamW, EqualsLibTorchsOverManySteps) {
   options.clip_norm = 3;
   AdamW ours(parameters, parameters.Spread({0.1, 0.02}), parameters.Spread({0.1 * 0.3, 0}), options);
 
-  at::Tensor matrix2 = start_matrix.clone().set_requires_grad(true), vector2 = start_vector.clone().set_requires_grad(true);
+  at::Tensor matrix2 = start_matrix.clone().set_requires_grad(true);
+  at::Tensor vector2 = start_vector.clone().set_requires_grad(true);
   std::vector<torch::optim::OptimizerParamGroup> groups;
   const auto add = [&](const at::Tensor& tensor, double rate, double decay) {
     auto group = std::make_unique<torch::optim::AdamWOptions>(rate);
