@@ -28,7 +28,7 @@ libraries=(-L"$torch/lib" -Wl,-rpath,"$torch/lib" -Wl,--no-as-needed ${cuda:+-lt
            -ltorch_cpu -lc10 -Wl,--as-needed -Wl,--allow-shlib-undefined)
 if [[ $cuda ]]; then
   # The runtime that LibTorch itself loads, or nvcc's static one.
-  runtime=$(find "$torch/lib" "$torch/../nvidia" -name 'libcudart.so.*' 2>/dev/null | sort | head -1)
+  runtime=$(find "$torch/lib" "$torch/../nvidia" -name 'libcudart.so.*' 2>/dev/null | sort | head -1 || true)
   if [[ $runtime ]]; then
     libraries+=("$runtime" -Wl,-rpath,"$(dirname "$runtime")")
   else

@@ -78,7 +78,7 @@ ABSL_FLAG(int64_t, eval_sequences, 0, "Held-out sequences of the final evaluatio
 ABSL_FLAG(int64_t, checkpoint_steps, 1000, "Write --out, and evaluate on validation text, every so many steps.");
 ABSL_FLAG(int64_t, calibration_samples, 512, "Score vectors a layer in the shipped calibration table.");
 ABSL_FLAG(std::string, device, "cpu",
-          "Where to train: cpu, or cuda (tools/train/build_with_torch.sh builds a trainer that can).");
+          "Where to train: cpu, or cuda (tools/train/build_with_torch.sh builds one that can).");
 ABSL_FLAG(int64_t, threads, 1, "Threads of the linear algebra.");
 ABSL_FLAG(uint64_t, seed, 1, "Seed of everything random.");
 
