@@ -5,6 +5,8 @@
 #include <memory>
 #include <utility>
 
+#include <c10/core/GradMode.h>
+
 #include "engine/base/status_macros.h"
 #include "tools/train/fused_attention.h"
 #include "tools/train/llama_forward.h"
@@ -38,7 +40,7 @@ std::shared_ptr<const DecodeRouter> MakeDecodeRouter(const LlamaWeights& weights
 
 absl::StatusOr<EvalResult> Evaluate(const LlamaWeights& weights, const at::Tensor& sequences, const Ratio& ratio,
                                     EvalRouting routing) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   if (routing != EvalRouting::kFull && !weights.has_routers()) {
     return absl::FailedPreconditionError("the model has no routers: only full KV can be evaluated");
   }
@@ -87,7 +89,7 @@ absl::StatusOr<EvalResult> Evaluate(const LlamaWeights& weights, const at::Tenso
 
 std::vector<at::Tensor> CalibrationScores(const LlamaWeights& weights, const at::Tensor& sequences, const Ratio& ratio,
                                           int64_t samples) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   std::vector<LayerRouting> routes;
   ForwardOptions forward;
   forward.attention = FusedAttention;

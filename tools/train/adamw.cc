@@ -3,6 +3,8 @@
 #include <cmath>
 #include <utility>
 
+#include <c10/core/GradMode.h>
+
 namespace ration {
 
 AdamW::AdamW(const FlatParameters& parameters, at::Tensor rates, at::Tensor decays, const Options& options)
@@ -14,7 +16,7 @@ AdamW::AdamW(const FlatParameters& parameters, at::Tensor rates, at::Tensor deca
       square_(at::zeros_like(parameters.values())) {}
 
 at::Tensor AdamW::Step(double rate) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   at::Tensor values = parameters_.values(), gradients = parameters_.gradients();
   const at::Tensor norm = gradients.norm();
   if (options_.clip_norm > 0) gradients.mul_((options_.clip_norm / (norm + 1e-6)).clamp_max(1));

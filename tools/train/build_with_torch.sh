@@ -65,7 +65,7 @@ for source in "${sources[@]}"; do
 done
 echo "compiling ${#jobs[@]} of ${#sources[@]} sources"
 [[ ${#jobs[@]} == 0 ]] ||
-  printf '%s\0' "${jobs[@]}" | xargs -0 -P "$(nproc)" -I{} bash -c '{} || { echo "failed: {}" >&2; exit 255; }'
+  printf '%s\0' "${jobs[@]}" | xargs -0 -P "$(nproc)" -I{} bash -c '{} || { echo "failed: {}" >&2; exit 1; }'
 
 # Abseil's libraries are many and depend on one another in circles, so all are offered and those needed are taken.
 absl=()

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <vector>
 
+#include <c10/core/GradMode.h>
+
 #include "engine/base/check.h"
 #include "tools/train/decoder_math.h"
 #include "tools/train/rope.h"
@@ -29,7 +31,7 @@ at::Tensor Attend(const at::Tensor& q, const Cache& cache, int64_t position) {
 }  // namespace
 
 at::Tensor SampleSequences(const LlamaWeights& weights, const at::Tensor& prompts, int64_t length) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   const ModelConfig& c = weights.config;
   const int64_t batch = prompts.size(0), given = prompts.size(1);
   RATION_CHECK(given >= 1 && length >= given && length - 1 <= c.max_positions);

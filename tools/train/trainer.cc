@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include <c10/core/GradMode.h>
+
 #include "engine/base/check.h"
 #include "tools/train/fused_attention.h"
 #include "tools/train/llama_forward.h"
@@ -79,7 +81,7 @@ void Trainer::Step(double progress) {
 
   at::Tensor teacher_logits;
   if (options_.distill > 0) {
-    const at::NoGradGuard no_grad;
+    const c10::NoGradGuard no_grad;
     ForwardOptions teacher_options;
     teacher_options.attention = FusedAttention;
     teacher_logits = LlamaForward(teacher_, inputs, teacher_options);
@@ -96,7 +98,7 @@ void Trainer::Step(double progress) {
   const at::Tensor router_loss = RouterLoss(routing);
   (loss + options_.aux_alpha * router_loss).backward();
 
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   const double rate = Rate(progress);
   const at::Tensor norm = adamw_->Step(rate);
   ++steps_;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include <c10/core/GradMode.h>
 #include <torch/torch.h>
 
 #include "engine/budget/ratio_ladder.h"
@@ -129,7 +130,7 @@ TEST_P(RouterGradient, ReachesTheRouterFromTheLanguageLossAlone) {
   }
 
   // The gate does not show in the forward pass.
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   forward.straight_through = StraightThrough::kNone;
   EXPECT_EQ((LlamaForward(weights, tokens.narrow(1, 0, 48), forward) - logits).abs().max().item<double>(), 0);
 }
