@@ -75,7 +75,8 @@ GovernorDecision EngineCore::Govern(absl::Time now) {
   }
   // Those that wait count as far as they could run.
   const int64_t places = options_.max_running_requests - scheduler_->num_running();
-  for (SchedulableSequence* waiting : scheduler_->queue().Front(std::min(places, RequestQueue::kMaxLookahead))) {
+  scheduler_->queue().Front(std::min(places, RequestQueue::kMaxLookahead), next_);
+  for (SchedulableSequence* waiting : next_) {
     const Sequence& sequence = *SequenceOf(waiting);
     demand_of(sequence.kv_floor).waiting_full_bytes += expect(sequence);
   }

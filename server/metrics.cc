@@ -22,7 +22,8 @@ using Labels = std::vector<ClientMetric::Label>;
 
 constexpr const char* kOutcomes[] = {"stop", "length", "aborted", "deadline", "slow_reader", "shutdown", "shed", "error"};
 static_assert(std::size(kOutcomes) == static_cast<size_t>(FinishReason::kCount));
-constexpr const char* kRejectReasons[] = {"queue_full", "queue_tokens", "too_large", "context_too_long", "draining"};
+constexpr const char* kRejectReasons[] = {"queue_full", "queue_tokens", "too_large", "context_too_long", "draining",
+                                           "tenant_queue", "tenant_kv"};
 static_assert(std::size(kRejectReasons) == static_cast<size_t>(RejectReason::kCount));
 constexpr const char* kPhases[] = {"prefill", "decode"};
 

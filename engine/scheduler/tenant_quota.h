@@ -10,11 +10,13 @@
 namespace ration {
 
 struct TenantQuota {
-  std::string tenant;  // unique; also the value of the metrics' label `tenant`
-  double weight = 1;   // > 0; share against other tenants' while both wait
-  std::optional<int64_t> max_kv_bytes;            // >= 1; reserved by its running requests; absent: no limit
-  std::optional<int64_t> max_queued_requests;     // >= 0; absent: only the server's limit
-  std::optional<double> max_tokens_per_second;    // > 0; prompt and generated tokens; absent: no limit
+  std::string tenant;  // unique, neither "" nor "other"; also the value of the metrics' label `tenant`
+  double weight = 1;   // in [0.001, 1000]; share against other tenants' while both wait
+  // >= 1; reserved by its running requests; absent: no limit. No effect under BudgetPolicy::kPreempt, which reserves nothing.
+  std::optional<int64_t> max_kv_bytes;
+  // >= 0; absent: only the server's limit. A request counts until the step that admits it, so 0 shuts the tenant out.
+  std::optional<int64_t> max_queued_requests;
+  std::optional<double> max_tokens_per_second;  // > 0; prompt and generated tokens; absent: no limit
 };
 
 }  // namespace ration
