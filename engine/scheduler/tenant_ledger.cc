@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/base/quote.h"
@@ -33,6 +34,9 @@ absl::Status TenantLedger::Validate(const std::vector<TenantQuota>& quotas) {
     if (quota.tenant.size() > kMaxNameBytes) {
       return absl::InvalidArgumentError(
           absl::StrCat("tenant: the name must have at most ", kMaxNameBytes, " bytes, not ", quota.tenant.size()));
+    }
+    if (!std::all_of(quota.tenant.begin(), quota.tenant.end(), absl::ascii_isprint)) {
+      return Invalid(quota, "the name must be of printable ASCII characters");
     }
     if (quota.tenant == kOtherName) return Invalid(quota, "the name stands for everyone who is not listed");
     if (!names.insert(quota.tenant).second) return Invalid(quota, "listed twice");

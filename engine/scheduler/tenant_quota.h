@@ -10,7 +10,8 @@
 namespace ration {
 
 struct TenantQuota {
-  std::string tenant;  // unique, neither "" nor "other"; also the value of the metrics' label `tenant`
+  // Unique; 1 to 128 printable ASCII characters, not "other". Also the value of the metrics' label `tenant`.
+  std::string tenant;
   double weight = 1;   // in [0.001, 1000]; share against other tenants' while both wait
   // >= 1; reserved by its running requests; absent: no limit. No effect under BudgetPolicy::kPreempt, which reserves nothing.
   std::optional<int64_t> max_kv_bytes;

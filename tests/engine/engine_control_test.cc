@@ -333,6 +333,20 @@ TEST(QueueDeadline, EndsARequestThatStillWaitsAndNoOther) {
   EXPECT_EQ(runs.token_ids(), governed->ExpectedGreedy(running));
 }
 
+// A budget change under way wants steps at once; that is no reason to call anyone's deadline passed.
+TEST(Deadlines, AreNotBroughtForwardByABudgetChange) {
+  GovernedEngine governed(400, "1:0:0", nullptr, /*regroup_time=*/absl::Milliseconds(20));
+  GenerationRequest request = governed->Request("r", 300, 100);
+  request.deadline = governed->clock().Now() + absl::Hours(1);
+  RecordingSink& sink = governed->Submit(request);
+  governed.Steps(40);
+  const BudgetOutcome outcome = governed.SetBudget(governed.used_pages() / 2);
+  ASSERT_FALSE(outcome->has_value()) << "the change was to take several steps";
+  governed.RunUntilIdle();
+  EXPECT_TRUE((*outcome)->ok());
+  EXPECT_EQ(sink.finish()->reason, FinishReason::kLength) << sink.finish()->status;
+}
+
 TEST(QueueTokens, BoundWhatWaits) {
   GovernedEngine governed(1000, "", [](HarnessOptions& options) {
     options.engine.max_running_requests = 1;
