@@ -74,6 +74,7 @@ SchedulableSequence* RequestQueue::PopFirstFitting(Condition fits, absl::Span<co
   passed_.clear();
   int64_t left = kMaxLookahead;
   const int64_t share = std::max<int64_t>(1, kMaxLookahead / std::max<int64_t>(1, static_cast<int64_t>(lines.size())));
+  for (const int32_t index : lines) lines_[index].held_back = false;
   for (const int32_t index : lines) {
     TenantLine& line = lines_[index];
     passed_in_line_.clear();
@@ -98,12 +99,18 @@ SchedulableSequence* RequestQueue::PopFirstFitting(Condition fits, absl::Span<co
   return nullptr;
 }
 
-void RequestQueue::Front(int64_t count, std::vector<SchedulableSequence*>& front) const {
+void RequestQueue::Front(int64_t count, std::vector<SchedulableSequence*>& front,
+                         absl::FunctionRef<bool(int32_t)> counts) const {
   front.clear();
-  for (size_t i = 0; static_cast<int64_t>(front.size()) < std::min(count, size()); ++i) {
+  bool more = true;
+  for (size_t i = 0; more; ++i) {
+    more = false;
     for (const int32_t tenant : busy_) {
       const std::vector<SchedulableSequence*>& line = lines_[tenant].waiting;
-      if (i < line.size() && static_cast<int64_t>(front.size()) < count) front.push_back(line[i]);
+      if (i >= line.size() || !counts(tenant)) continue;
+      if (static_cast<int64_t>(front.size()) >= count) return;
+      front.push_back(line[i]);
+      more = true;
     }
   }
 }

@@ -122,10 +122,12 @@ void Scheduler::Admit(absl::FunctionRef<bool(const SchedulableSequence&)> fits) 
       if (sequence->in_prefill()) ledger_.AddPending(sequence->tenant, sequence->prefill_tokens - sequence->computed_tokens);
     }
   }
+  bool found_none = false;
   while (num_running() < options_.max_running_requests) {
     FindAdmissionOrder();
     SchedulableSequence* const sequence = queue_.PopFirstFitting(may_enter, admission_order_, within_quota);
-    if (sequence == nullptr) break;
+    found_none = sequence == nullptr;
+    if (found_none) break;
     sequence->reservation = budget_->TryReserve(sequence->reserved_pages);
     RATION_CHECK(sequence->reservation != nullptr);
     sequence->kv = cache_->NewSequence();
@@ -137,7 +139,7 @@ void Scheduler::Admit(absl::FunctionRef<bool(const SchedulableSequence&)> fits) 
     output_.admitted.push_back(sequence);
   }
   for (const int32_t tenant : queue_.busy_lines()) {
-    ledger_.SetHeldBack(tenant, ledger_.Throttled(tenant) || queue_.HeldBack(tenant));
+    ledger_.SetHeldBack(tenant, ledger_.Throttled(tenant) || (found_none && queue_.HeldBack(tenant)));
   }
   may_admit_ = false;  // until a request comes or goes, or a bucket fills, the answer stays the same
   look_again_ = NextRefill();

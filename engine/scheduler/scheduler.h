@@ -1,15 +1,16 @@
-// Decides, step by step, which sequences run and how many tokens each gets. There are no prefill and decode phases of the batch:
-// every running sequence that has something to compute gets some tokens, under a limit for the step.
+// Decides, step by step, which sequences run and how many tokens each gets. There are no prefill and decode phases of
+// the batch: every running sequence that has something to compute gets some tokens, under a limit for the step.
 //   - every decoding sequence gets one token, always: a long prompt that enters never makes others wait more than one step;
 //   - what is left goes to prompts in whole routing windows (the last chunk may end the prompt): those of the tenant with the least
 //     service first, a tenant's own oldest first.
-// Whose turn it is to be admitted, and what a tenant may have at all, is the TenantLedger's.
-// Admission takes a reservation from the KvBudget; whether a step's pages are there is the engine core's business, which asks for a plan,
+// Whose turn it is to be admitted, and what a tenant may have at all, is the TenantLedger's. Admission takes a
+// reservation from the KvBudget; whether a step's pages are there is the engine core's business, which asks for a plan,
 // makes room, and may preempt.
 // Layer: engine/scheduler (above kv_cache and budget, below the engine core). Owns no sequence. Thread-compatible.
 //
-// Invariants: (1) A sequence is waiting, running or neither; it has a SequenceKv and a reservation exactly while running. (2) At most
-// max_running_requests run. (3) A step has at most max_batched_tokens tokens. (4) The ledger has booked exactly what runs.
+// Invariants: (1) A sequence is waiting, running or neither; it has a SequenceKv and a reservation exactly while
+// running. (2) At most max_running_requests run. (3) A step has at most max_batched_tokens tokens. (4) The ledger has
+// booked exactly what runs.
 #ifndef RATION_ENGINE_SCHEDULER_SCHEDULER_H_
 #define RATION_ENGINE_SCHEDULER_SCHEDULER_H_
 
@@ -42,33 +43,38 @@ class Scheduler {
   // `cache` and `budget` must outlive the scheduler. InvalidArgument names the option, the limit and the value.
   static absl::StatusOr<std::unique_ptr<Scheduler>> Create(const Options& options, KvCacheManager* cache, KvBudget* budget);
 
-  // Replaces the tenants; `tenant_of` says whose each sequence is now (by TenantLedger::Find in ledger()). What runs goes on.
-  // InvalidArgument, and nothing changed, as TenantLedger::Validate.
+  // Replaces the tenants; `tenant_of` says whose each sequence is now (by TenantLedger::Find in ledger()). What runs
+  // goes on. InvalidArgument, and nothing changed, as TenantLedger::Validate.
   absl::Status SetTenants(std::vector<TenantQuota> quotas, absl::FunctionRef<int32_t(const SchedulableSequence&)> tenant_of);
   // The time, for buckets and aging.
   void AdvanceTo(absl::Time now) { ledger_.AdvanceTo(now); }
 
-  // Puts a sequence into the queue, in its tenant's line; false if the queue is full. It waits for ever if its reservation never fits. REQUIRES: the sequence
-  // stays where it is in memory until Remove.
+  // Puts a sequence into the queue, in its tenant's line; false if the queue is full. It waits for ever if its
+  // reservation never fits. REQUIRES: the sequence stays where it is in memory until Remove.
   bool Enqueue(SchedulableSequence* sequence);
   // Takes a waiting or running sequence out and frees its pages and its reservation. Does nothing if it is neither.
   void Remove(SchedulableSequence* sequence);
-  // Takes a running sequence's pages and reservation and puts it back into the queue, to be computed again from its first token;
-  // prefill_tokens must be set to all its tokens before.
+  // Takes a running sequence's pages and reservation and puts it back into the queue, to be computed again from its
+  // first token; prefill_tokens must be set to all its tokens before.
   void Preempt(SchedulableSequence* sequence);
 
-  // Admits waiting requests that get their reservation, are within their tenant's quota, and for which `fits` holds. Which they are
-  // stands in the next plan.
+  // Admits waiting requests that get their reservation, are within their tenant's quota, and for which `fits` holds.
+  // Which they are stands in the next plan.
   void Admit(absl::FunctionRef<bool(const SchedulableSequence&)> fits);
   // Something outside changed (the budget, or what `fits` looks at): Admit shall look again.
   void ReconsiderAdmission() { may_admit_ = true; }
-  // Plans a step. The result is valid until the next call; Remove and Preempt do not change it. Cost: O(running); nothing is allocated
-  // once the vectors have grown.
+  // Plans a step. The result is valid until the next call; Remove and Preempt do not change it. Cost: O(running);
+  // nothing is allocated once the vectors have grown.
   const SchedulerOutput& Plan();
   // A running sequence got prompt tokens computed (for the first time) or a token generated: its tenant was served.
   void BookPrefill(const SchedulableSequence& sequence, int64_t tokens) { ledger_.BookPrefill(sequence.tenant, tokens); }
   void BookGenerated(const SchedulableSequence& sequence) { ledger_.BookGenerated(sequence.tenant); }
-  // When a tenant that waits and whose bucket is below zero may have something admitted again; InfiniteFuture if there is none.
+  // The first `count` at most of those that wait, but for tenants that only their own quota holds back.
+  void LikelyNext(int64_t count, std::vector<SchedulableSequence*>& next) const {
+    queue_.Front(count, next, [this](int32_t tenant) { return !ledger_.held_back(tenant); });
+  }
+  // When a tenant that waits and whose bucket is below zero may have something admitted again; InfiniteFuture if there
+  // is none.
   absl::Time NextRefill() const;
 
   // The step of the last plan begins: those admitted are no longer news.

@@ -1,25 +1,27 @@
-// What each tenant has had of the server and what it may still have: service for fair sharing, a token bucket, the pages and places
-// its running requests hold. Pure accounting: knows no sequences, no queue, no clock (AdvanceTo brings the time).
+// What each tenant has had of the server and what it may still have: service for fair sharing, a token bucket, the
+// pages and places its running requests hold. Pure accounting: knows no sequences, no queue, no clock (AdvanceTo brings
+// the time).
 //
-// Fair sharing is the Virtual Token Counter (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): a tenant's *service*
-// is the tokens computed for it, a generated one counting kGeneratedCost prompt tokens, over its weight. Who wants to be admitted is
-// ordered by service plus what was admitted but is not computed yet; prompts that share a step by service alone. A tenant that comes
-// back to an empty line of its own is lifted to the least service among the others that wait (not those that only their own quota
-// holds back), else among those that run, else to that of the tenant admitted last: while away it saves up nothing. Ties go to the
-// tenant with fewer running requests, then to the one set first.
+// Fair sharing is the Virtual Token Counter (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): a
+// tenant's *service* is the tokens computed for it, a generated one counting kGeneratedCost prompt tokens, over its
+// weight. Who wants to be admitted is ordered by service plus what was admitted but is not computed yet; prompts that
+// share a step by service alone. A tenant that comes back to an empty line of its own is lifted to the least service
+// among the others that wait (not those that only their own quota holds back), else among those that run, else to that
+// of the tenant admitted last: while away it saves up nothing. Ties go to the tenant with fewer running requests, then
+// to the one set first.
 //
-// Priorities (see Order): each tenant stands with the priority of its first request. Among tenants of equal priority service decides and
-// nothing else. Between priorities the time since which a tenant was not served does, earlier by `priority_aging` for each level: a level
-// goes first, but a tenant that it kept waiting for so long gets one request in. A backlog does not age: only its first request stands
-// against other tenants.
+// Priorities (see Order): each tenant stands with the priority of its first request. Among tenants of equal priority
+// service decides and nothing else. Between priorities the time since which a tenant was not served does, earlier by
+// `priority_aging` for each level: a level goes first, but a tenant that it kept waiting for so long gets one request
+// in. A backlog does not age: only its first request stands against other tenants.
 //
-// The bucket holds one second's tokens. Prompts are taken from it at admission, generated tokens as they come, below zero if need be;
-// while it is below zero nothing of the tenant is admitted, but what runs goes on. So no request is too large for it, and over time
-// the rate holds.
+// The bucket holds one second's tokens. Prompts are taken from it at admission, generated tokens as they come, below
+// zero if need be; while it is below zero nothing of the tenant is admitted, but what runs goes on. So no request is
+// too large for it, and over time the rate holds.
 //
 // Layer: engine/scheduler. Thread-compatible: used only by the engine thread.
-// Invariants: (1) Tenants are numbered 0 (kOther: everyone not listed) to size() - 1, in the order they were set. (2) now() never goes
-// back. (3) running and reserved counts are >= 0.
+// Invariants: (1) Tenants are numbered 0 (kOther: everyone not listed) to size() - 1, in the order they were set. (2)
+// now() never goes back. (3) running and reserved counts are >= 0.
 #ifndef RATION_ENGINE_SCHEDULER_TENANT_LEDGER_H_
 #define RATION_ENGINE_SCHEDULER_TENANT_LEDGER_H_
 
@@ -50,8 +52,8 @@ class TenantLedger {
 
   // InvalidArgument names tenant, field, limit and value.
   static absl::Status Validate(const std::vector<TenantQuota>& quotas);
-  // Replaces the tenants. Service starts anew for all (so that nobody cashes in what an earlier quota withheld), buckets go on under the
-  // same name; all that runs and waits must be booked again. REQUIRES: Validate(quotas) is OK.
+  // Replaces the tenants. Service starts anew for all (so that nobody cashes in what an earlier quota withheld),
+  // buckets go on under the same name; all that runs and waits must be booked again. REQUIRES: Validate(quotas) is OK.
   void SetTenants(std::vector<TenantQuota> quotas);
 
   int32_t size() const { return static_cast<int32_t>(accounts_.size()); }  // >= 1
@@ -59,6 +61,7 @@ class TenantLedger {
   const TenantQuota& quota(int32_t tenant) const { return accounts_[tenant].quota; }
   int64_t running(int32_t tenant) const { return accounts_[tenant].running; }
   int64_t reserved_bytes(int32_t tenant) const { return accounts_[tenant].reserved_bytes; }
+  bool held_back(int32_t tenant) const { return accounts_[tenant].held_back; }
   double service(int32_t tenant) const { return accounts_[tenant].service; }
 
   void AdvanceTo(absl::Time now);
@@ -92,8 +95,8 @@ class TenantLedger {
     int32_t tenant = 0;
     int32_t priority = 0;  // of its first waiting request
   };
-  // Brings `candidates` into the order in which they may be admitted; what stands behind the first `limit` is left as it comes.
-  // O(n log n + limit * number of priorities).
+  // Brings `candidates` into the order in which they may be admitted; what stands behind the first `limit` is left as
+  // it comes. O(n log n + limit * number of priorities).
   void Order(std::vector<Candidate>& candidates, size_t limit);
   // Whether the prompts of `a` go before those of `b` in a step.
   bool PrefillsBefore(int32_t a, int32_t b) const;

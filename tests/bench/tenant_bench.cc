@@ -1,7 +1,9 @@
-// What a greedy tenant costs a light one, on a real model's engine: the light tenant's time to first token alone, beside a greedy tenant
-// that always has many requests waiting, and what fair sharing and quotas make of it. Not a test; run by hand:
+// What a greedy tenant costs a light one, on a real model's engine: the light tenant's time to first token alone,
+// beside a greedy tenant that always has many requests waiting, and what fair sharing and quotas make of it. Not a
+// test; run by hand:
 //   bazel run -c opt //tests/bench:tenant_bench -- --model=$PWD/deploy/models/stories-mixsga
-// The light tenant's requests come at fixed times whatever the engine does (open loop), so waiting for a step to end counts too.
+// The light tenant's requests come at fixed times whatever the engine does (open loop), so waiting for a step to end
+// counts too.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

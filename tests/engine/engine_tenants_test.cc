@@ -300,6 +300,26 @@ TEST(TenantQuotas, OverTimeTheRateHolds) {
   EXPECT_LT(tokens, 30 * 200 + 200 + 8 * 50);  // the burst, and what runs
 }
 
+TEST(TenantQuotas, WhatAQuotaHoldsBackMakesNobodysTokensCheaper) {
+  for (const bool limited : {false, true}) {
+    HarnessOptions options = Places(50);
+    options.ratio = "";
+    options.engine.budget_policy = BudgetPolicy::kGovernor;
+    options.engine.num_pages = 400;
+    Tenants tenants(std::move(options));
+    TenantQuota greedy = Quota("greedy");
+    if (limited) greedy.max_tokens_per_second = 1;
+    tenants.Set({greedy, Quota("light")});
+    tenants.Submit("greedy", 10, 1);  // empties the bucket
+    tenants->RunUntilIdle();
+    tenants.Submit("light", 50, 50);
+    for (int i = 0; i < 40; ++i) tenants.Submit("greedy", 200, 200);
+    for (int i = 0; i < 5; ++i) tenants.Step();
+    EXPECT_EQ(tenants.engine().stats().requested_kv_fraction == 1, limited)
+        << tenants.engine().stats().requested_kv_fraction;
+  }
+}
+
 TEST(SetTenants, ChangesAtRunTimeLoseNobody) {
   Tenants tenants(Places(6));
   std::vector<RecordingSink*> sinks;
