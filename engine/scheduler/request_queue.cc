@@ -99,18 +99,17 @@ SchedulableSequence* RequestQueue::PopFirstFitting(Condition fits, absl::Span<co
   return nullptr;
 }
 
-void RequestQueue::Front(int64_t count, std::vector<SchedulableSequence*>& front,
-                         absl::FunctionRef<bool(int32_t)> counts) const {
+void RequestQueue::Front(int64_t count, std::vector<SchedulableSequence*>& front, Condition counts) const {
   front.clear();
   bool more = true;
-  for (size_t i = 0; more; ++i) {
+  for (int64_t i = 0; more && i < count; ++i) {
     more = false;
     for (const int32_t tenant : busy_) {
       const std::vector<SchedulableSequence*>& line = lines_[tenant].waiting;
-      if (i >= line.size() || !counts(tenant)) continue;
-      if (static_cast<int64_t>(front.size()) >= count) return;
-      front.push_back(line[i]);
+      if (i >= static_cast<int64_t>(line.size())) continue;
       more = true;
+      if (counts(*line[i])) front.push_back(line[i]);
+      if (static_cast<int64_t>(front.size()) == count) return;
     }
   }
 }

@@ -59,9 +59,8 @@ class RequestQueue {
   // A tenant's, in its order.
   absl::Span<SchedulableSequence* const> Line(int32_t line) const { return lines_[line].waiting; }
   absl::Span<const int32_t> busy_lines() const { return busy_; }  // those that are not empty, in no particular order
-  // The first `count` at most, the lines for which `counts` holds taking turns.
-  void Front(int64_t count, std::vector<SchedulableSequence*>& front,
-             absl::FunctionRef<bool(int32_t)> counts = EveryLine) const;
+  // Those of the first `count` of each line for which `counts` holds, the lines taking turns; at most `count`.
+  void Front(int64_t count, std::vector<SchedulableSequence*>& front, Condition counts = Everyone) const;
   int64_t waiting_tokens() const { return waiting_tokens_; }
 
   // Dies if an invariant does not hold; for tests.
@@ -74,7 +73,6 @@ class RequestQueue {
   };
   static constexpr int32_t kFirstLine[] = {0};
   static bool Everyone(const SchedulableSequence&) { return true; }
-  static bool EveryLine(int32_t) { return true; }
 
   void Insert(SchedulableSequence* sequence, std::vector<SchedulableSequence*>::iterator before);
   SchedulableSequence* Take(int32_t line, int64_t position);

@@ -116,11 +116,10 @@ void Scheduler::Admit(absl::FunctionRef<bool(const SchedulableSequence&)> fits) 
   const auto within_quota = [this](const SchedulableSequence& sequence) {
     return ledger_.HasRoom(sequence.tenant, ReservedBytes(sequence));
   };
-  if (ledger_.size() > 1) {
-    ledger_.ClearPending();
-    for (const SchedulableSequence* sequence : running_) {
-      if (sequence->in_prefill()) ledger_.AddPending(sequence->tenant, sequence->prefill_tokens - sequence->computed_tokens);
-    }
+  ledger_.ClearPending();
+  for (const SchedulableSequence* sequence : running_) {
+    if (!sequence->in_prefill()) continue;
+    ledger_.AddPending(sequence->tenant, sequence->prefill_tokens - sequence->computed_tokens);
   }
   bool found_none = false;
   while (num_running() < options_.max_running_requests) {

@@ -69,9 +69,11 @@ class Scheduler {
   // A running sequence got prompt tokens computed (for the first time) or a token generated: its tenant was served.
   void BookPrefill(const SchedulableSequence& sequence, int64_t tokens) { ledger_.BookPrefill(sequence.tenant, tokens); }
   void BookGenerated(const SchedulableSequence& sequence) { ledger_.BookGenerated(sequence.tenant); }
-  // The first `count` at most of those that wait, but for tenants that only their own quota holds back.
+  // Of those that wait the first `count` at most, without those that their own tenant's quota holds back.
   void LikelyNext(int64_t count, std::vector<SchedulableSequence*>& next) const {
-    queue_.Front(count, next, [this](int32_t tenant) { return !ledger_.held_back(tenant); });
+    queue_.Front(count, next, [this](const SchedulableSequence& sequence) {
+      return !ledger_.Throttled(sequence.tenant) && ledger_.HasRoom(sequence.tenant, ReservedBytes(sequence));
+    });
   }
   // When a tenant that waits and whose bucket is below zero may have something admitted again; InfiniteFuture if there
   // is none.

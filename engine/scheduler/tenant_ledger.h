@@ -61,7 +61,6 @@ class TenantLedger {
   const TenantQuota& quota(int32_t tenant) const { return accounts_[tenant].quota; }
   int64_t running(int32_t tenant) const { return accounts_[tenant].running; }
   int64_t reserved_bytes(int32_t tenant) const { return accounts_[tenant].reserved_bytes; }
-  bool held_back(int32_t tenant) const { return accounts_[tenant].held_back; }
   double service(int32_t tenant) const { return accounts_[tenant].service; }
 
   void AdvanceTo(absl::Time now);

@@ -335,16 +335,21 @@ TEST(QueueDeadline, EndsARequestThatStillWaitsAndNoOther) {
 
 // A budget change under way wants steps at once; that is no reason to call anyone's deadline passed.
 TEST(Deadlines, AreNotBroughtForwardByABudgetChange) {
-  GovernedEngine governed(400, "1:0:0", nullptr, /*regroup_time=*/absl::Milliseconds(20));
-  GenerationRequest request = governed->Request("r", 300, 100);
-  request.deadline = governed->clock().Now() + absl::Hours(1);
-  RecordingSink& sink = governed->Submit(request);
-  governed.Steps(40);
-  const BudgetOutcome outcome = governed.SetBudget(governed.used_pages() / 2);
+  GovernedEngine governed(1000, "", nullptr, /*regroup_time=*/absl::Milliseconds(3));
+  std::vector<RecordingSink*> sinks;
+  for (int i = 0; i < 8; ++i) {
+    GenerationRequest request = governed->Request(absl::StrCat("r", i), 60, 100);
+    request.deadline = governed->clock().Now() + absl::Hours(1);
+    sinks.push_back(&governed->Submit(request));
+  }
+  governed.Steps(30);
+  const auto outcome = governed.SetBudget(200);
   ASSERT_FALSE(outcome->has_value()) << "the change was to take several steps";
   governed.RunUntilIdle();
   EXPECT_TRUE((*outcome)->ok());
-  EXPECT_EQ(sink.finish()->reason, FinishReason::kLength) << sink.finish()->status;
+  for (const RecordingSink* sink : sinks) {
+    EXPECT_EQ(sink->finish()->reason, FinishReason::kLength) << sink->finish()->status;
+  }
 }
 
 TEST(QueueTokens, BoundWhatWaits) {

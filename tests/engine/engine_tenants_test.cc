@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/retry_hint.h"
+#include "engine/budget/kv_budget.h"
 #include "engine/engine.h"
 #include "tests/engine/engine_harness.h"
 
@@ -62,6 +63,10 @@ class Tenants {
   int64_t Tokens(const std::string& tenant) { return Stats(tenant).prompt_tokens + 2 * Stats(tenant).generated_tokens; }
   int64_t Reserved(int64_t prompt, int64_t new_tokens) {
     return harness_.spec().WorstCasePages(harness_.router(), prompt, new_tokens) * harness_.spec().page_bytes();
+  }
+  // The same under BudgetPolicy::kGovernor, at the lowest floor.
+  int64_t FloorBytes(int64_t prompt, int64_t new_tokens) {
+    return FloorPages(harness_.spec(), Ratio::AllTo(2, 3), prompt + new_tokens) * harness_.spec().page_bytes();
   }
 
  private:
@@ -301,21 +306,22 @@ TEST(TenantQuotas, OverTimeTheRateHolds) {
 }
 
 TEST(TenantQuotas, WhatAQuotaHoldsBackMakesNobodysTokensCheaper) {
-  for (const bool limited : {false, true}) {
+  for (const std::string quota : {"none", "rate", "bytes"}) {
     HarnessOptions options = Places(50);
     options.ratio = "";
     options.engine.budget_policy = BudgetPolicy::kGovernor;
     options.engine.num_pages = 400;
     Tenants tenants(std::move(options));
     TenantQuota greedy = Quota("greedy");
-    if (limited) greedy.max_tokens_per_second = 1;
+    if (quota == "rate") greedy.max_tokens_per_second = 1;
+    if (quota == "bytes") greedy.max_kv_bytes = tenants.FloorBytes(10, 30);
     tenants.Set({greedy, Quota("light")});
-    tenants.Submit("greedy", 10, 1);  // empties the bucket
-    tenants->RunUntilIdle();
+    tenants.Submit("greedy", 10, 30);  // empties the bucket, uses up the bytes
     tenants.Submit("light", 50, 50);
-    for (int i = 0; i < 40; ++i) tenants.Submit("greedy", 200, 200);
+    tenants.Step();
+    for (int i = 0; i < 100; ++i) tenants.Submit("greedy", 10, 30);
     for (int i = 0; i < 5; ++i) tenants.Step();
-    EXPECT_EQ(tenants.engine().stats().requested_kv_fraction == 1, limited)
+    EXPECT_EQ(tenants.engine().stats().requested_kv_fraction < 1, quota == "none")
         << tenants.engine().stats().requested_kv_fraction;
   }
 }
