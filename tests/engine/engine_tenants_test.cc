@@ -178,14 +178,19 @@ TEST(FairSharing, ALargeRequestGetsItsTurn) {
   BudgetChange change;
   change.budget_bytes = 3 * tenants.Reserved(300, 300);
   tenants.engine().SetBudget(change, std::nullopt, [](absl::StatusOr<BudgetResult> result) { ASSERT_TRUE(result.ok()); });
-  for (int i = 0; i < 30; ++i) tenants.Submit("small", 40, 60);
-  for (int i = 0; i < 20; ++i) tenants.Step();
+  int64_t submitted = 0;  // of lengths that never end together
+  const auto submit_small = [&] { tenants.Submit("small", 40, 20 + submitted++ * 37 % 80); };
+  for (int i = 0; i < 30; ++i) submit_small();
+  for (int i = 0; i < 100; ++i) {
+    while (tenants.Stats("small").requests_waiting < 10) submit_small();
+    tenants.Step();
+  }
   RecordingSink& large = tenants.Submit("large", 800, 700);
   int64_t steps = 0;
   while (large.num_deltas() == 0) {
-    while (tenants.Stats("small").requests_waiting < 10) tenants.Submit("small", 40, 60);
+    while (tenants.Stats("small").requests_waiting < 10) submit_small();
     tenants.Step();
-    ASSERT_LT(++steps, 500);
+    ASSERT_LT(++steps, 300);
   }
 }
 
