@@ -137,6 +137,16 @@ TEST_F(TenantLedgerTest, PrioritiesAreMergedByTheFirstOfEach) {
   EXPECT_EQ(candidates[0].tenant, 2);
 }
 
+TEST_F(TenantLedgerTest, WithinAPriorityServiceDecidesAlsoWhenOthersStandBetween) {
+  ledger_.ComeBack(3, {});
+  ledger_.AdvanceTo(start_ + absl::Seconds(5));
+  ledger_.ComeBack(1, {});
+  ledger_.ComeBack(2, {});
+  ledger_.BookPrefill(2, 10);  // of weight 2: 5
+  ledger_.BookPrefill(3, 10);
+  EXPECT_THAT(Order({{1, 0}, {2, 1}, {3, 0}}), ElementsAre(2, 1, 3));
+}
+
 TEST(TenantLedger, WithoutAgingPrioritiesMeanNothing) {
   TenantLedger ledger(absl::ZeroDuration());
   ledger.SetTenants({Quota("a"), Quota("b")});
