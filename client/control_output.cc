@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -83,6 +84,13 @@ void AddLine(std::string* text, absl::string_view label, absl::string_view value
   absl::StrAppend(text, Dim(absl::StrFormat("%-13s", label), colored), value, "\n");
 }
 
+std::string TenantText(const v1::TenantState& tenant) {
+  const std::string limit = tenant.has_max_kv_bytes() ? absl::StrCat(" of ", HumanBytes(tenant.max_kv_bytes())) : "";
+  return absl::StrCat(absl::Utf8SafeCHexEscape(tenant.tenant()), absl::StrFormat(": weight %.4g, ", tenant.weight()),
+                      tenant.requests_running(), " running, ", tenant.requests_waiting(), " waiting, ", HumanBytes(tenant.reserved_bytes()), limit, " reserved, ",
+                      tenant.prompt_tokens(), " + ", tenant.generated_tokens(), " tokens, ", tenant.requests_rejected(), " refused");
+}
+
 }  // namespace
 
 std::string MessageToJson(const Message& message) {
@@ -140,6 +148,9 @@ std::string StateText(const v1::ServerState& state, bool colored) {
           absl::StrCat(state.prompt_tokens(), " of prompts, ", state.generated_tokens(), " generated, ", state.regrouped_tokens(),
                        " regrouped, in ", state.steps(), " steps"),
           colored);
+  for (const v1::TenantState& tenant : state.tenants()) {
+    AddLine(&text, "tenant", TenantText(tenant), colored);
+  }
   AddLine(&text, "memory", absl::StrCat(HumanBytes(state.resident_bytes()), " resident, pages of ", HumanBytes(state.page_bytes())),
           colored);
   return text;

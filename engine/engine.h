@@ -22,6 +22,7 @@
 #include "engine/engine_stats.h"
 #include "engine/model/model_info.h"
 #include "engine/request.h"
+#include "engine/scheduler/tenant_quota.h"
 
 namespace ration {
 
@@ -56,8 +57,8 @@ class Engine {
   virtual ~Engine() = default;
 
   // Queues a request; its pieces go to `sink`, which must live until the piece with `finish`. On error nothing is queued and
-  // sink is never called: InvalidArgument (field, limit, value), ResourceExhausted (queue full, or it could never fit: bytes
-  // needed and bytes there are), AlreadyExists (a live request has this id). The sink must not call the engine.
+  // sink is never called: InvalidArgument (field, limit, value), ResourceExhausted (queue full, its tenant's quota, or it could never
+  // fit: bytes needed and bytes there are), AlreadyExists (a live request has this id). The sink must not call the engine.
   virtual absl::Status Submit(GenerationRequest request, OutputSink* sink) = 0;
   // Ends a request at once with kAborted (or `reason`), freeing its pages before returning; false if there is no such request.
   virtual bool Abort(const std::string& request_id, FinishReason reason = FinishReason::kAborted) = 0;
@@ -79,11 +80,16 @@ class Engine {
   // the engine ended).
   virtual void SetBudget(const BudgetChange& change, std::optional<int64_t> expected_epoch, BudgetDone done) = 0;
   virtual const Policy& policy() const = 0;
+  // Replaces the tenants and their quotas; requests belong to the one their `tenant` names, the rest share an entry without limits. What
+  // runs goes on, even beyond a quota; what waits and could never fit its new one ends with kShed. InvalidArgument names tenant, field,
+  // limit and value, and nothing changes. See docs/tenants.md. (No epoch: tenants come from a file, not from operators' calls.)
+  virtual absl::Status SetTenants(std::vector<TenantQuota> quotas) = 0;
 
   // One iteration: expire deadlines, admit, schedule, forward, sample, deliver. Returns false if there was nothing to run (idle,
   // or everything is paused).
   virtual bool Step() = 0;
-  // The earliest time at which Step() has something to do though it just returned false (a deadline or slow-reader timeout).
+  // The earliest time at which Step() has something to do though it just returned false (a deadline, a slow reader's
+  // timeout, or a tenant's tokens per second allow more).
   virtual absl::Time NextWakeup() const = 0;
   virtual bool HasRequests() const = 0;
 

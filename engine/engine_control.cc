@@ -1,4 +1,4 @@
-// Changes while the engine runs: ratio, policy and the budget. What may be changed is checked by the BudgetController; here a change is
+// Changes while the engine runs: ratio, policy, the budget and tenants. What may be changed is checked by the BudgetController; here a change is
 // carried to everything that depends on it.
 #include <algorithm>
 #include <limits>
@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/byte_size.h"
 #include "engine/base/check.h"
+#include "engine/base/quote.h"
 #include "engine/base/status_macros.h"
 #include "engine/engine_core.h"
 
@@ -121,17 +122,50 @@ int64_t EngineCore::Shed(int64_t num_pages, absl::Time now) {
 }
 
 void EngineCore::RefuseWhatCannotFit(absl::Time now) {
-  std::vector<Sequence*> unfit;
-  for (SchedulableSequence* waiting : scheduler_->queue().Front(scheduler_->queue().size())) {
-    if (SequenceOf(waiting)->least_pages > budget_.num_pages()) unfit.push_back(SequenceOf(waiting));
-  }
-  for (Sequence* sequence : unfit) {
+  std::vector<SchedulableSequence*> all;
+  scheduler_->queue().Front(scheduler_->queue().size(), all);
+  for (SchedulableSequence* waiting : all) {
+    Sequence* const sequence = SequenceOf(waiting);
+    const bool too_large = sequence->least_pages > budget_.num_pages();
+    if (!too_large && !ExceedsQuota(sequence->tenant, sequence->least_pages)) continue;
+    const TenantQuota& quota = scheduler_->ledger().quota(sequence->tenant);
+    const std::string needs = FormatByteSize(sequence->least_pages * spec_.page_bytes());
     FinishEarly(sequence, FinishReason::kShed, now,
-                absl::ResourceExhaustedError(absl::StrCat(
-                    "needs ", FormatByteSize(sequence->least_pages * spec_.page_bytes()),
-                    " of KV cache at its floor; the budget was lowered to ",
-                    FormatByteSize(budget_.num_pages() * spec_.page_bytes()), " while it waited")));
+                absl::ResourceExhaustedError(
+                    too_large ? absl::StrCat("needs ", needs, " of KV cache at its floor; the budget was lowered to ",
+                                             FormatByteSize(budget_.num_pages() * spec_.page_bytes()), " while it waited")
+                              : absl::StrCat("tenant quota max_kv_bytes: needs ", needs, " of KV cache; the quota of tenant ",
+                                             Quoted(quota.tenant), " was lowered to ", FormatByteSize(*quota.max_kv_bytes),
+                                             " while it waited")));
   }
+}
+
+bool EngineCore::ExceedsQuota(int32_t tenant, int64_t pages) const {
+  const TenantQuota& quota = scheduler_->ledger().quota(tenant);
+  return options_.budget_policy != BudgetPolicy::kPreempt && quota.max_kv_bytes.has_value() &&
+         pages * spec_.page_bytes() > *quota.max_kv_bytes;
+}
+
+absl::Status EngineCore::SetTenants(std::vector<TenantQuota> quotas) {
+  const absl::Time now = clock_->Now();
+  scheduler_->AdvanceTo(now);
+  RATION_RETURN_IF_ERROR(scheduler_->SetTenants(std::move(quotas), [this](const SchedulableSequence& sequence) {
+    return scheduler_->ledger().Find(static_cast<const Sequence&>(sequence).request().tenant);
+  }));
+  const TenantLedger& ledger = scheduler_->ledger();
+  std::vector<TenantStats> before = std::exchange(stats_.tenants, {});
+  for (int32_t tenant = 0; ledger.size() > 1 && tenant < ledger.size(); ++tenant) {
+    const TenantQuota& quota = ledger.quota(tenant);
+    const auto same = std::find_if(before.begin(), before.end(),
+                                   [&quota](const TenantStats& stats) { return stats.tenant == quota.tenant; });
+    TenantStats& stats = stats_.tenants.emplace_back(same == before.end() ? TenantStats() : std::move(*same));
+    stats.tenant = quota.tenant;
+    stats.weight = quota.weight;
+    stats.max_kv_bytes = quota.max_kv_bytes;
+  }
+  RefuseWhatCannotFit(now);
+  UpdateGauges(now);
+  return absl::OkStatus();
 }
 
 void EngineCore::ContinueBudgetChange(absl::Time now) {

@@ -88,6 +88,7 @@ absl::Status EngineCore::Init() {
   options.max_running_requests = options_.max_running_requests;
   options.max_queued_requests = controller_->policy().max_queued_requests;
   options.max_overtakes = options_.max_overtakes;
+  options.priority_aging = options_.priority_aging;
   RATION_ASSIGN_OR_RETURN(scheduler_, Scheduler::Create(options, &cache_, &budget_));
   ApplyPolicy();
   return absl::OkStatus();
@@ -101,7 +102,9 @@ EngineCore::~EngineCore() {
 
 absl::Status EngineCore::Submit(GenerationRequest request, OutputSink* sink) {
   RATION_CHECK(sink != nullptr);
-  const auto reject = [this](RejectReason reason) { ++stats_.rejections[static_cast<size_t>(reason)]; };
+  const absl::Time now = clock_->Now();
+  const int32_t tenant = scheduler_->ledger().Find(request.tenant);
+  const auto reject = [this, tenant](RejectReason reason) { BookRejection(tenant, reason); };
   // The cheap check first: a burst must not buy itself work by being refused late.
   const Policy& policy = controller_->policy();
   const RequestQueue& queue = scheduler_->queue();
@@ -120,6 +123,15 @@ absl::Status EngineCore::Submit(GenerationRequest request, OutputSink* sink) {
                                                   " prompt tokens are waiting, this request has ", prompt_tokens,
                                                   ", the limit is ", policy.max_queued_tokens)),
         retry_after);
+  }
+  const TenantQuota& quota = scheduler_->ledger().quota(tenant);
+  const int64_t waiting_of_tenant = static_cast<int64_t>(queue.Line(tenant).size());
+  if (quota.max_queued_requests.has_value() && waiting_of_tenant >= *quota.max_queued_requests) {
+    reject(RejectReason::kTenantQueue);
+    return WithRetryHint(
+        absl::ResourceExhaustedError(absl::StrCat("tenant quota max_queued_requests: ", waiting_of_tenant, " requests of tenant ",
+                                                  Quoted(quota.tenant), " are waiting, the limit is ", *quota.max_queued_requests)),
+        std::clamp(scheduler_->ledger().RefillTime(tenant) - now, retry_after, kMostRetryAfter));
   }
   const ModelInfo& model = model_->info();
   if (absl::Status valid = ValidateRequest(request, model, tokenizer_ != nullptr); !valid.ok()) {
@@ -144,19 +156,32 @@ absl::Status EngineCore::Submit(GenerationRequest request, OutputSink* sink) {
         request.stopping.max_new_tokens, " new tokens at ", governed ? "its floor, " : "", "ratio ", ratio.ToString(),
         ", the budget is ", FormatByteSize(budget_.num_pages() * spec_.page_bytes())));
   }
-  const absl::Time now = clock_->Now();
+  if (ExceedsQuota(tenant, pages)) {
+    reject(RejectReason::kTenantKv);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "tenant quota max_kv_bytes: needs ", FormatByteSize(pages * spec_.page_bytes()), " of KV cache for ", prompt_tokens,
+        " prompt and ", request.stopping.max_new_tokens, " new tokens; tenant ", Quoted(quota.tenant), " may have ",
+        FormatByteSize(*quota.max_kv_bytes)));
+  }
   const uint64_t seed = request.sampling.seed.has_value() ? *request.sampling.seed : NextSeed();
   auto sequence = std::make_unique<Sequence>(std::move(request), sink, seed, next_serial_++, now);
   sequence->kv_floor = kv_floor;
   sequence->floor_ratio = floor_ratio;
   sequence->least_pages = pages;
   sequence->reserved_pages = options_.budget_policy == BudgetPolicy::kPreempt ? 0 : pages;
+  sequence->tenant = tenant;
   sequence->queue_time = now - sequence->priority * options_.priority_aging;
+  scheduler_->AdvanceTo(now);
   RATION_CHECK(scheduler_->Enqueue(sequence.get()));
   UpdateTimer(sequence.get());
   sequences_.emplace(sequence->id(), std::move(sequence));
   UpdateGauges(now);
   return absl::OkStatus();
+}
+
+void EngineCore::BookRejection(int32_t tenant, RejectReason reason) {
+  ++stats_.rejections[static_cast<size_t>(reason)];
+  if (!stats_.tenants.empty()) ++stats_.tenants[tenant].rejections[static_cast<size_t>(reason)];
 }
 
 uint64_t EngineCore::NextSeed() { return SplitMix64(options_.seed ^ SplitMix64(seeds_drawn_++)); }
@@ -182,7 +207,7 @@ void EngineCore::Resume(const std::string& request_id) {
 
 absl::Time EngineCore::NextWakeup() const {
   if (pending_.has_value()) return absl::InfinitePast();  // it goes on with every step, also when nothing runs
-  return timers_.empty() ? absl::InfiniteFuture() : timers_.begin()->first.first;
+  return std::min(timers_.empty() ? absl::InfiniteFuture() : timers_.begin()->first.first, scheduler_->NextRefill());
 }
 
 void EngineCore::UpdateTimer(Sequence* sequence) {
@@ -291,6 +316,12 @@ void EngineCore::UpdateGauges(absl::Time now) {
   stats_.requests_running = scheduler_->num_running();
   stats_.requests_waiting = scheduler_->queue().size();
   stats_.waiting_tokens = scheduler_->queue().waiting_tokens();
+  for (size_t i = 0; i < stats_.tenants.size(); ++i) {
+    const auto tenant = static_cast<int32_t>(i);
+    stats_.tenants[i].requests_running = scheduler_->ledger().running(tenant);
+    stats_.tenants[i].requests_waiting = static_cast<int64_t>(scheduler_->queue().Line(tenant).size());
+    stats_.tenants[i].kv_reserved_bytes = scheduler_->ledger().reserved_bytes(tenant);
+  }
 }
 
 void EngineCore::CheckInvariants() const {

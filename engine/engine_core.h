@@ -3,7 +3,7 @@
 //   engine_core.cc     what callers ask for: requests, timers, ends, statistics
 //   engine_step.cc     the phases of a step
 //   engine_memory.cc   room for a step: reservations, governor, regrouping, preemption
-//   engine_control.cc  changes while it runs: ratio, policy, budget
+//   engine_control.cc  changes while it runs: ratio, policy, budget, tenants
 // Layer: engine; private to it (callers see engine.h). Thread-compatible.
 //
 // Invariants, beyond engine.h: (1) sequences_ holds exactly the live requests; each is waiting or running in the
@@ -54,6 +54,7 @@ class EngineCore final : public Engine {
   absl::StatusOr<int64_t> SetPolicy(const PolicyChange& change, std::optional<int64_t> expected_epoch) override;
   void SetBudget(const BudgetChange& change, std::optional<int64_t> expected_epoch, BudgetDone done) override;
   const Policy& policy() const override { return controller_->policy(); }
+  absl::Status SetTenants(std::vector<TenantQuota> quotas) override;
   bool Step() override;
   absl::Time NextWakeup() const override;
   bool HasRequests() const override { return !sequences_.empty(); }
@@ -115,6 +116,7 @@ class EngineCore final : public Engine {
   int64_t PagesOf(int64_t bytes) const { return bytes / spec_.page_bytes(); }
   // Ends the lowest-priority, youngest requests until reservations fit `num_pages`; returns how many.
   int64_t Shed(int64_t num_pages, absl::Time now);
+  bool ExceedsQuota(int32_t tenant, int64_t pages) const;  // alone
   void RefuseWhatCannotFit(absl::Time now);
   // Goes on towards pending_'s budget; a bounded time.
   void ContinueBudgetChange(absl::Time now);
@@ -130,6 +132,7 @@ class EngineCore final : public Engine {
   // Recomputes the sequence's timer from its deadlines and pause.
   void UpdateTimer(Sequence* sequence);
   void UpdateGauges(absl::Time now);
+  void BookRejection(int32_t tenant, RejectReason reason);
   uint64_t NextSeed();
 
   // Weight of the newest request in the running means that forecasts rest on.
@@ -164,6 +167,7 @@ class EngineCore final : public Engine {
   absl::Duration admission_interval_ = absl::Seconds(1);  // between two while others waited, a running mean
   std::vector<DemandClass> demand_;                       // of the governor's input; kept for its capacity
   std::vector<ExpectedCourse> courses_;                   // of the forecast; kept for its capacity
+  std::vector<SchedulableSequence*> next_;                // the first that wait, for the forecast; kept for its capacity
   std::vector<Sequence*> victims_;                        // of RegroupTo; kept for its capacity
 
   ForwardBatch batch_;  // of the current step; kept for its capacity

@@ -73,9 +73,10 @@ GovernorDecision EngineCore::Govern(absl::Time now) {
     near_tokens += sequence.in_prefill() ? std::min(sequence.prefill_left(), options_.max_batched_tokens)
                                          : std::min(kNearSteps, sequence.generation_left());
   }
-  // Those that wait count as far as they could run.
+  // Those that wait count as far as they could run: what a tenant's own quota holds back makes nobody's tokens cheaper.
   const int64_t places = options_.max_running_requests - scheduler_->num_running();
-  for (SchedulableSequence* waiting : scheduler_->queue().Front(std::min(places, RequestQueue::kMaxLookahead))) {
+  scheduler_->LikelyNext(std::min(places, RequestQueue::kMaxLookahead), next_);
+  for (SchedulableSequence* waiting : next_) {
     const Sequence& sequence = *SequenceOf(waiting);
     demand_of(sequence.kv_floor).waiting_full_bytes += expect(sequence);
   }

@@ -162,6 +162,14 @@ void EngineRunner::SetBudget(const BudgetChange& change, std::optional<int64_t> 
   });
 }
 
+void EngineRunner::SetTenants(std::vector<TenantQuota> quotas, std::function<void(absl::Status)> done) {
+  Post([this, quotas = std::move(quotas), done = std::move(done)] {
+    absl::Status status = engine_->SetTenants(quotas);
+    Publish();
+    if (done != nullptr) done(std::move(status));
+  });
+}
+
 void EngineRunner::StartDrain() { draining_.store(true); }
 
 bool EngineRunner::WaitUntilIdle(absl::Time deadline) {

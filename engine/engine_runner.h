@@ -78,6 +78,9 @@ class EngineRunner {
   void SetPolicy(PolicyChange change, std::optional<int64_t> expected_epoch, PolicyDone done);
   void SetBudget(const BudgetChange& change, std::optional<int64_t> expected_epoch, BudgetDone done);
 
+  // See Engine::SetTenants; before requests come and while they do. `done` may be null; it runs as those above.
+  void SetTenants(std::vector<TenantQuota> quotas, std::function<void(absl::Status)> done);
+
   // No new requests; running and queued ones go on.
   void StartDrain();
   bool draining() const { return draining_.load(); }

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -27,7 +28,32 @@ struct HistogramData {
   double sum = 0;
 };
 
-enum class RejectReason { kQueueFull, kQueueTokens, kTooLarge, kContextTooLong, kDraining, kCount };
+enum class RejectReason {
+  kQueueFull,
+  kQueueTokens,
+  kTooLarge,
+  kContextTooLong,
+  kDraining,
+  kTenantQueue,  // its tenant's max_queued_requests
+  kTenantKv,     // alone beyond its tenant's max_kv_bytes
+  kCount,
+};
+using RejectionCounts = std::array<int64_t, static_cast<size_t>(RejectReason::kCount)>;
+
+// One tenant's part.
+struct TenantStats {
+  std::string tenant;  // "other": everyone who is not listed
+  double weight = 1;
+  std::optional<int64_t> max_kv_bytes;
+  // Gauges.
+  int64_t requests_running = 0;
+  int64_t requests_waiting = 0;
+  int64_t kv_reserved_bytes = 0;
+  // Counters; they go on under the same name when tenants are set anew.
+  int64_t prompt_tokens = 0;
+  int64_t generated_tokens = 0;
+  RejectionCounts rejections{};  // by the engine
+};
 
 struct EngineStats {
   EngineStats();
@@ -60,7 +86,7 @@ struct EngineStats {
   // Counters.
   std::array<std::array<int64_t, 2>, kMaxExperts> routed_token_layers{};  // [expert][phase: prefill, decode]
   std::array<int64_t, static_cast<size_t>(FinishReason::kCount)> requests_finished{};  // by FinishReason
-  std::array<int64_t, static_cast<size_t>(RejectReason::kCount)> rejections{};
+  RejectionCounts rejections{};
   std::array<std::array<int64_t, kMaxExperts>, kMaxExperts> regrouped_token_layers{};  // [from][to]
   int64_t regrouped_total() const;  // the sum of these
   int64_t preemptions = 0;
@@ -69,6 +95,9 @@ struct EngineStats {
   int64_t generated_tokens = 0;
   int64_t steps = 0;
   std::array<std::array<int64_t, 10>, kMaxExperts> router_scores{};  // upper bounds 0.1 .. 1.0
+
+  // "other", then the tenants in the order they were set; empty while none are.
+  std::vector<TenantStats> tenants;
 
   // Seconds, except step_tokens.
   HistogramData time_to_first_token, inter_token_latency, time_per_output_token, request_seconds, queue_seconds, step_seconds,

@@ -10,6 +10,7 @@ namespace ration {
 
 bool EngineCore::Step() {
   const absl::Time start = clock_->Now();
+  scheduler_->AdvanceTo(start);
   ExpireTimers(start);
   if (pending_.has_value()) ContinueBudgetChange(start);
   const double regroup_before = stats_.regroup_seconds.sum;
@@ -46,7 +47,7 @@ bool EngineCore::Step() {
 }
 
 void EngineCore::ExpireTimers(absl::Time now) {
-  while (!timers_.empty() && NextWakeup() <= now) {
+  while (!timers_.empty() && timers_.begin()->first.first <= now) {
     Sequence* const sequence = timers_.begin()->second;
     const bool deadline = sequence->paused_since + options_.slow_reader_timeout > now;
     FinishEarly(sequence, deadline ? FinishReason::kDeadline : FinishReason::kSlowReader, now);
@@ -103,8 +104,12 @@ void EngineCore::BookForward(const SchedulerOutput& plan) {
   std::array<std::array<int64_t, kMaxExperts>, 2> routed{};  // [phase][expert]
   for (const ScheduledSequence& scheduled : plan.sequences) {
     Sequence* const sequence = SequenceOf(scheduled.sequence);
-    if (scheduled.prefill) {
-      (sequence->recomputing() ? stats_.recomputed_tokens : stats_.prompt_tokens) += scheduled.num_tokens;
+    if (scheduled.prefill && sequence->recomputing()) {
+      stats_.recomputed_tokens += scheduled.num_tokens;
+    } else if (scheduled.prefill) {
+      stats_.prompt_tokens += scheduled.num_tokens;
+      scheduler_->BookPrefill(*sequence, scheduled.num_tokens);
+      if (!stats_.tenants.empty()) stats_.tenants[sequence->tenant].prompt_tokens += scheduled.num_tokens;
     }
     sequence->AdvanceComputed(scheduled.num_tokens, routed[scheduled.prefill ? 0 : 1]);
     cache_.FreeExpired(*sequence->kv, sequence->computed_tokens);
@@ -127,6 +132,8 @@ void EngineCore::SampleAndDeliver(const SchedulerOutput& plan, const at::Tensor&
     row += vocab_size;
 
     ++stats_.generated_tokens;
+    scheduler_->BookGenerated(*sequence);
+    if (!stats_.tenants.empty()) ++stats_.tenants[sequence->tenant].generated_tokens;
     if (last_token == absl::InfiniteFuture()) {
       stats_.time_to_first_token.Observe(absl::ToDoubleSeconds(now - sequence->submitted()));
     } else {

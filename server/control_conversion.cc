@@ -1,6 +1,7 @@
 #include "server/control_conversion.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -36,6 +37,20 @@ v1::BudgetPolicy ToProto(BudgetPolicy policy) {
       return v1::BUDGET_POLICY_PREEMPT;
   }
   return v1::BUDGET_POLICY_UNSPECIFIED;
+}
+
+v1::TenantState ToProto(const TenantStats& stats) {
+  v1::TenantState to;
+  to.set_tenant(stats.tenant);
+  to.set_weight(stats.weight);
+  to.set_requests_running(stats.requests_running);
+  to.set_requests_waiting(stats.requests_waiting);
+  to.set_reserved_bytes(stats.kv_reserved_bytes);
+  if (stats.max_kv_bytes.has_value()) to.set_max_kv_bytes(*stats.max_kv_bytes);
+  to.set_prompt_tokens(stats.prompt_tokens);
+  to.set_generated_tokens(stats.generated_tokens);
+  to.set_requests_rejected(std::accumulate(stats.rejections.begin(), stats.rejections.end(), int64_t{0}));
+  return to;
 }
 
 int64_t PerLayer(int64_t token_layers, int64_t num_layers) { return token_layers / std::max<int64_t>(num_layers, 1); }
@@ -158,6 +173,7 @@ v1::ServerState ToProto(const EngineStats& stats, const StateFacts& facts) {
   to.set_regrouped_tokens(PerLayer(stats.regrouped_total(), stats.num_layers));
   to.set_steps(stats.steps);
   *to.mutable_policy() = ToProto(stats.policy);
+  for (const TenantStats& of : stats.tenants) *to.add_tenants() = ToProto(of);
   return to;
 }
 

@@ -22,7 +22,8 @@ using Labels = std::vector<ClientMetric::Label>;
 
 constexpr const char* kOutcomes[] = {"stop", "length", "aborted", "deadline", "slow_reader", "shutdown", "shed", "error"};
 static_assert(std::size(kOutcomes) == static_cast<size_t>(FinishReason::kCount));
-constexpr const char* kRejectReasons[] = {"queue_full", "queue_tokens", "too_large", "context_too_long", "draining"};
+constexpr const char* kRejectReasons[] = {"queue_full", "queue_tokens", "too_large", "context_too_long", "draining",
+                                           "tenant_queue", "tenant_kv"};
 static_assert(std::size(kRejectReasons) == static_cast<size_t>(RejectReason::kCount));
 constexpr const char* kPhases[] = {"prefill", "decode"};
 
@@ -145,6 +146,34 @@ void AddRequestFamilies(const EngineStats& stats, Families* out) {
   out->Counter("ration_steps_total", "Engine steps run.", stats.steps);
 }
 
+// Of the tenants in force; no samples while none are set. Draining is refused before anyone looks at a request's tenant.
+void AddTenantFamilies(const EngineStats& stats, Families* out) {
+  out->Add("ration_tenant_requests_running", "A tenant's requests that hold KV pages.", MetricType::Gauge);
+  for (const TenantStats& of : stats.tenants) out->Sample(of.requests_running, {{"tenant", of.tenant}});
+  out->Add("ration_tenant_requests_waiting", "A tenant's requests in the queue.", MetricType::Gauge);
+  for (const TenantStats& of : stats.tenants) out->Sample(of.requests_waiting, {{"tenant", of.tenant}});
+  out->Add("ration_tenant_kv_reserved_bytes", "Bytes promised to a tenant's running requests.", MetricType::Gauge);
+  for (const TenantStats& of : stats.tenants) out->Sample(of.kv_reserved_bytes, {{"tenant", of.tenant}});
+  out->Add("ration_tenant_kv_quota_bytes", "Bytes that may be promised to a tenant's running requests; only tenants with a limit.",
+           MetricType::Gauge);
+  for (const TenantStats& of : stats.tenants) {
+    if (of.max_kv_bytes.has_value()) out->Sample(static_cast<double>(*of.max_kv_bytes), {{"tenant", of.tenant}});
+  }
+  out->Add("ration_tenant_tokens_total", "A tenant's tokens: prompt tokens processed, each once (prefill), and generated (decode).",
+           MetricType::Counter);
+  for (const TenantStats& of : stats.tenants) {
+    out->Sample(of.prompt_tokens, {{"tenant", of.tenant}, {"phase", kPhases[0]}});
+    out->Sample(of.generated_tokens, {{"tenant", of.tenant}, {"phase", kPhases[1]}});
+  }
+  out->Add("ration_tenant_rejections_total", "A tenant's requests that the engine refused.", MetricType::Counter);
+  for (const TenantStats& of : stats.tenants) {
+    for (size_t i = 0; i < of.rejections.size(); ++i) {
+      if (static_cast<RejectReason>(i) == RejectReason::kDraining) continue;
+      out->Sample(of.rejections[i], {{"tenant", of.tenant}, {"reason", kRejectReasons[i]}});
+    }
+  }
+}
+
 void AddLatencyFamilies(const EngineStats& stats, Families* out) {
   out->Histogram("ration_time_to_first_token_seconds", "From a request's arrival to its first token.", stats.time_to_first_token);
   out->Histogram("ration_inter_token_latency_seconds", "Between two tokens of a request.", stats.inter_token_latency);
@@ -175,6 +204,7 @@ std::vector<MetricFamily> EngineFamilies(const EngineStats& stats) {
   Families families;
   AddKvFamilies(stats, &families);
   AddRequestFamilies(stats, &families);
+  AddTenantFamilies(stats, &families);
   AddLatencyFamilies(stats, &families);
   return families.Take();
 }

@@ -1,5 +1,5 @@
-// Every Prometheus family of the server: turns a snapshot of the engine's plain numbers into families when it is scraped. Families,
-// labels and their order are fixed at construction; no label depends on what clients send.
+// Every Prometheus family of the server: turns a snapshot of the engine's plain numbers into families when it is scraped. Families
+// and their order are fixed, and so are labels but for the names of tenants, which the operator sets; none depends on what clients send.
 // Layer: server; the only place that knows Prometheus beside server.cc, which turns the families into text. Thread-safe.
 #ifndef RATION_SERVER_METRICS_H_
 #define RATION_SERVER_METRICS_H_

@@ -36,11 +36,34 @@ absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const Options& opti
 }
 
 Scheduler::Scheduler(const Options& options, KvCacheManager* cache, KvBudget* budget)
-    : options_(options), cache_(cache), budget_(budget), queue_(options.max_queued_requests, options.max_overtakes) {}
+    : options_(options),
+      cache_(cache),
+      budget_(budget),
+      queue_(options.max_queued_requests, options.max_overtakes),
+      ledger_(options.priority_aging) {}
+
+int64_t Scheduler::ReservedBytes(const SchedulableSequence& sequence) const {
+  return sequence.reserved_pages * cache_->spec().page_bytes();
+}
+
+absl::Status Scheduler::SetTenants(std::vector<TenantQuota> quotas,
+                                   absl::FunctionRef<int32_t(const SchedulableSequence&)> tenant_of) {
+  if (absl::Status valid = TenantLedger::Validate(quotas); !valid.ok()) return valid;
+  ledger_.SetTenants(std::move(quotas));
+  queue_.SetLines(ledger_.size(), tenant_of);
+  for (SchedulableSequence* sequence : running_) {
+    sequence->tenant = tenant_of(*sequence);
+    ledger_.BookRunning(sequence->tenant, ReservedBytes(*sequence));
+  }
+  for (const int32_t tenant : queue_.busy_lines()) ledger_.ComeBack(tenant, queue_.busy_lines());
+  may_admit_ = true;
+  return absl::OkStatus();
+}
 
 bool Scheduler::Enqueue(SchedulableSequence* sequence) {
   RATION_CHECK(sequence->prefill_tokens >= 1 && sequence->computed_tokens == 0);
   if (!queue_.TryPush(sequence)) return false;
+  if (queue_.Line(sequence->tenant).size() == 1) ledger_.ComeBack(sequence->tenant, queue_.busy_lines());
   may_admit_ = true;
   return true;
 }
@@ -54,6 +77,7 @@ void Scheduler::Remove(SchedulableSequence* sequence) {
       break;
     case Place::kRunning:
       running_.erase(std::find(running_.begin(), running_.end(), sequence));
+      ledger_.Leave(sequence->tenant, ReservedBytes(*sequence));
       sequence->kv.reset();
       sequence->reservation.reset();
       sequence->place = Place::kNone;
@@ -70,22 +94,76 @@ void Scheduler::Preempt(SchedulableSequence* sequence) {
   queue_.PushBack(sequence);
 }
 
+void Scheduler::FindAdmissionOrder() {
+  admission_order_.clear();
+  if (ledger_.size() == 1) {
+    admission_order_.push_back(TenantLedger::kOther);
+    return;
+  }
+  candidates_.clear();
+  for (const int32_t tenant : queue_.busy_lines()) {
+    if (!ledger_.Throttled(tenant)) candidates_.push_back({tenant, queue_.Line(tenant).front()->priority});
+  }
+  ledger_.Order(candidates_, RequestQueue::kMaxLookahead);
+  for (const TenantLedger::Candidate& candidate : candidates_) admission_order_.push_back(candidate.tenant);
+}
+
 void Scheduler::Admit(absl::FunctionRef<bool(const SchedulableSequence&)> fits) {
-  if (!may_admit_) return;
+  if (!may_admit_ && ledger_.now() < look_again_) return;
   const auto may_enter = [this, fits](const SchedulableSequence& sequence) {
     return budget_->CanReserve(sequence.reserved_pages) && fits(sequence);
   };
+  const auto within_quota = [this](const SchedulableSequence& sequence) {
+    return ledger_.HasRoom(sequence.tenant, ReservedBytes(sequence));
+  };
+  ledger_.ClearPending();
+  for (const SchedulableSequence* sequence : running_) {
+    if (!sequence->in_prefill()) continue;
+    ledger_.AddPending(sequence->tenant, sequence->prefill_tokens - sequence->computed_tokens);
+  }
+  bool found_none = false;
   while (num_running() < options_.max_running_requests) {
-    SchedulableSequence* const sequence = queue_.PopFirstFitting(may_enter);
-    if (sequence == nullptr) break;
+    FindAdmissionOrder();
+    SchedulableSequence* const sequence = queue_.PopFirstFitting(may_enter, admission_order_, within_quota);
+    found_none = sequence == nullptr;
+    if (found_none) break;
     sequence->reservation = budget_->TryReserve(sequence->reserved_pages);
     RATION_CHECK(sequence->reservation != nullptr);
     sequence->kv = cache_->NewSequence();
     sequence->place = Place::kRunning;
+    ledger_.Admit(sequence->tenant, ReservedBytes(*sequence), sequence->was_admitted ? 0 : sequence->prefill_tokens);
+    ledger_.AddPending(sequence->tenant, sequence->prefill_tokens);
+    sequence->was_admitted = true;
     running_.push_back(sequence);
     output_.admitted.push_back(sequence);
   }
-  may_admit_ = false;  // until a request comes or goes, the answer stays the same
+  for (const int32_t tenant : queue_.busy_lines()) {
+    ledger_.SetHeldBack(tenant, ledger_.Throttled(tenant) || (found_none && queue_.HeldBack(tenant)));
+  }
+  may_admit_ = false;  // until a request comes or goes, or a bucket fills, the answer stays the same
+  look_again_ = NextRefill();
+}
+
+absl::Time Scheduler::NextRefill() const {
+  absl::Time next = absl::InfiniteFuture();
+  for (const int32_t tenant : queue_.busy_lines()) {
+    if (ledger_.Throttled(tenant)) next = std::min(next, ledger_.RefillTime(tenant));
+  }
+  return next;
+}
+
+void Scheduler::FindPrefillOrder() {
+  prefills_.clear();
+  bool one_tenant = true;
+  for (SchedulableSequence* sequence : running_) {
+    if (sequence->paused || !sequence->in_prefill()) continue;
+    prefills_.push_back(sequence);
+    one_tenant = one_tenant && sequence->tenant == prefills_.front()->tenant;
+  }
+  if (one_tenant) return;
+  std::stable_sort(prefills_.begin(), prefills_.end(), [this](const SchedulableSequence* a, const SchedulableSequence* b) {
+    return ledger_.PrefillsBefore(a->tenant, b->tenant);
+  });
 }
 
 const SchedulerOutput& Scheduler::Plan() {
@@ -97,9 +175,9 @@ const SchedulerOutput& Scheduler::Plan() {
     output_.sequences.push_back({sequence, 1, /*prefill=*/false});
     --left;
   }
-  for (SchedulableSequence* sequence : running_) {
+  FindPrefillOrder();
+  for (SchedulableSequence* sequence : prefills_) {
     if (left == 0) break;
-    if (sequence->paused || !sequence->in_prefill()) continue;
     // What was computed before ends at a window or where the prefill does, so a step that stops there is like any other.
     const int64_t end = sequence->recomputing() ? sequence->recompute_tokens : sequence->prefill_tokens;
     const int64_t remaining = end - sequence->computed_tokens;
@@ -118,6 +196,15 @@ void Scheduler::CheckInvariants() const {
   for (const SchedulableSequence* sequence : running_) {
     RATION_CHECK(sequence->place == Place::kRunning && sequence->kv != nullptr);
     RATION_CHECK(sequence->reservation != nullptr && sequence->reservation->pages() == sequence->reserved_pages);
+  }
+  for (int32_t tenant = 0; tenant < ledger_.size(); ++tenant) {
+    int64_t running = 0, bytes = 0;
+    for (const SchedulableSequence* sequence : running_) {
+      if (sequence->tenant != tenant) continue;
+      ++running;
+      bytes += ReservedBytes(*sequence);
+    }
+    RATION_CHECK(running == ledger_.running(tenant) && bytes == ledger_.reserved_bytes(tenant));
   }
 }
 

@@ -23,10 +23,12 @@ struct SchedulableSequence {
   int64_t reserved_pages = 0;    // reserved at admission
   int64_t computed_tokens = 0;   // tokens put through the model so far; below prefill_tokens: still in prefill
   int32_t priority = 0;          // higher is more important
+  int32_t tenant = 0;            // its number in the TenantLedger
   absl::Time queue_time;         // arrival, earlier by what the priority is worth: the queue's order
   bool paused = false;           // keeps its pages and its running place but gets no tokens
 
   Place place = Place::kNone;      // written by the scheduler
+  bool was_admitted = false;       // at least once; written by the scheduler
   int64_t times_overtaken = 0;     // while waiting, by later requests; written by the scheduler
   std::unique_ptr<KvBudget::Reservation> reservation;  // exactly while running; written by the scheduler
   std::unique_ptr<SequenceKv> kv;  // exactly while running; written by the scheduler

@@ -1,5 +1,5 @@
 // Attacks the guarantee: while requests of every length, priority and floor come, are cancelled, time out and pause, the budget is cut and
-// raised, ratio, policy and ladder are changed, and the router wants the largest expert for every token. After every step:
+// raised, ratio, policy, ladder and tenants are changed, and the router wants the largest expert for every token. After every step:
 //   used <= budget; nobody was preempted and nobody failed for memory; every token is in its slot once in every layer (its mark, through
 //   regrouping and page moves); reservations within the budget; what a request generates is what it generates alone, for tokens do not
 //   depend on routes in the fake model. At the end nothing is held.
@@ -35,6 +35,7 @@ struct Case {
   std::string ratio;  // empty: automatic
   double overcommit;  // above 1: preemption may happen, and nothing else that must not
   int64_t window = 0;  // of every other layer
+  bool tenants = false;  // set, changed and taken away again, with quotas of every kind
 };
 
 class BudgetProperty : public ::testing::TestWithParam<Case> {};
@@ -94,6 +95,7 @@ TEST_P(BudgetProperty, NothingBreaksTheGuarantee) {
     if (random() % 3 == 0) request.kv_floor = kFloors[random() % 5];
     if (random() % 6 == 0) request.deadline = harness.clock().Now() + absl::Milliseconds(random() % 3000);
     if (random() % 6 == 0) request.queue_deadline = harness.clock().Now() + absl::Milliseconds(random() % 500);
+    if (param.tenants) request.tenant = absl::StrCat("t", random() % 4);
     LiveRequest entry;
     entry.id = request.request_id;
     entry.floor = request.kv_floor.value_or(engine.policy().floor);
@@ -153,6 +155,19 @@ TEST_P(BudgetProperty, NothingBreaksTheGuarantee) {
         break;
     }
     ASSERT_TRUE(engine.SetPolicy(change, std::nullopt).ok());
+  };
+  const auto change_tenants = [&] {
+    std::vector<TenantQuota> quotas;
+    for (int i = 0; i < 3; ++i) {
+      if (random() % 4 == 0) continue;
+      TenantQuota& quota = quotas.emplace_back();
+      quota.tenant = absl::StrCat("t", i);
+      quota.weight = 0.5 * static_cast<double>(1 + random() % 8);
+      if (random() % 2 == 0) quota.max_kv_bytes = (20 + static_cast<int64_t>(random() % 100)) * page_bytes;
+      if (random() % 4 == 0) quota.max_queued_requests = 1 + random() % 8;
+      if (random() % 3 == 0) quota.max_tokens_per_second = 200.0 + static_cast<double>(random() % 2000);
+    }
+    ASSERT_TRUE(engine.SetTenants(std::move(quotas)).ok());
   };
   const auto collect = [&] {
     for (size_t i = 0; i < live.size();) {
@@ -221,6 +236,9 @@ TEST_P(BudgetProperty, NothingBreaksTheGuarantee) {
           ASSERT_TRUE(engine.SetRatio(*Ratio::Parse(kRatios[random() % 5], 3), std::nullopt).ok());
         }
         break;
+      case 11:
+        if (param.tenants && random() % 8 == 0) change_tenants();
+        break;
       default:
         break;
     }
@@ -231,6 +249,7 @@ TEST_P(BudgetProperty, NothingBreaksTheGuarantee) {
   }
   for (int round = 0; engine.HasRequests() || pending > 0; ++round) {
     ASSERT_LT(round, 100000) << "requests are stuck";
+    if (param.tenants) harness.clock().Advance(absl::Milliseconds(10));  // what waits for a bucket
     for (const LiveRequest& entry : live) {
       entry.sink->Drain();
       engine.Resume(entry.id);
@@ -273,7 +292,9 @@ INSTANTIATE_TEST_SUITE_P(Adversaries, BudgetProperty,
                                            Case{FakeModel::Scores::kRandom, DecodeRule::kThreshold, "", 1.8},
                                            Case{FakeModel::Scores::kRandom, DecodeRule::kThreshold, "", 1, 60},
                                            Case{FakeModel::Scores::kFirst, DecodeRule::kArgmax, "", 1, 60},
-                                           Case{FakeModel::Scores::kBursts, DecodeRule::kThreshold, "", 1.8, 60}),
+                                           Case{FakeModel::Scores::kBursts, DecodeRule::kThreshold, "", 1.8, 60},
+                                           Case{FakeModel::Scores::kFirst, DecodeRule::kThreshold, "", 1, 0, true},
+                                           Case{FakeModel::Scores::kRandom, DecodeRule::kThreshold, "", 1.8, 0, true}),
                          [](const auto& info) { return absl::StrCat("Case", info.index); });
 
 }  // namespace

@@ -333,6 +333,25 @@ TEST(QueueDeadline, EndsARequestThatStillWaitsAndNoOther) {
   EXPECT_EQ(runs.token_ids(), governed->ExpectedGreedy(running));
 }
 
+// A budget change under way wants steps at once; that is no reason to call anyone's deadline passed.
+TEST(Deadlines, AreNotBroughtForwardByABudgetChange) {
+  GovernedEngine governed(1000, "", nullptr, /*regroup_time=*/absl::Milliseconds(3));
+  std::vector<RecordingSink*> sinks;
+  for (int i = 0; i < 8; ++i) {
+    GenerationRequest request = governed->Request(absl::StrCat("r", i), 60, 100);
+    request.deadline = governed->clock().Now() + absl::Hours(1);
+    sinks.push_back(&governed->Submit(request));
+  }
+  governed.Steps(30);
+  const auto outcome = governed.SetBudget(200);
+  ASSERT_FALSE(outcome->has_value()) << "the change was to take several steps";
+  governed.RunUntilIdle();
+  EXPECT_TRUE((*outcome)->ok());
+  for (const RecordingSink* sink : sinks) {
+    EXPECT_EQ(sink->finish()->reason, FinishReason::kLength) << sink->finish()->status;
+  }
+}
+
 TEST(QueueTokens, BoundWhatWaits) {
   GovernedEngine governed(1000, "", [](HarnessOptions& options) {
     options.engine.max_running_requests = 1;

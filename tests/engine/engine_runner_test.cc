@@ -3,6 +3,7 @@
 #include "engine/engine_runner.h"
 
 #include <atomic>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -177,6 +178,26 @@ TEST(EngineRunner, AnIdleEngineNoticesADeadlineAndKeepsItsSnapshotFresh) {
   EXPECT_EQ(sink->finish()->reason, FinishReason::kDeadline);
   ASSERT_TRUE(running.runner->WaitUntilIdle(Soon()));
   EXPECT_EQ(running.runner->Stats().published, running.harness.clock().Now());
+}
+
+TEST(EngineRunner, TenantsAreSetThroughTheMailbox) {
+  Running running;
+  const auto set = [&](std::vector<TenantQuota> quotas) {
+    std::promise<absl::Status> done;
+    running.runner->SetTenants(std::move(quotas), [&done](absl::Status status) { done.set_value(std::move(status)); });
+    return done.get_future().get();
+  };
+  TenantQuota quota;
+  quota.tenant = "a";
+  ASSERT_TRUE(set({quota}).ok());
+  ASSERT_EQ(running.runner->Stats().tenants.size(), 2u);
+  EXPECT_EQ(running.runner->Stats().tenants[1].tenant, "a");
+  quota.weight = 0;
+  EXPECT_EQ(set({quota}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(running.runner->Stats().tenants[1].weight, 1);
+  running.runner->SetTenants({}, nullptr);
+  ASSERT_TRUE(set({}).ok());
+  EXPECT_TRUE(running.runner->Stats().tenants.empty());
 }
 
 TEST(EngineRunner, ManyThreadsSubmitAbortAndResume) {

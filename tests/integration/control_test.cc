@@ -74,6 +74,17 @@ TEST_F(ControlTest, GetStateTellsMemoryRatioAndPolicy) {
     stats->requests_finished[static_cast<size_t>(FinishReason::kShed)] = 2;
     stats->rejections[static_cast<size_t>(RejectReason::kTooLarge)] = 7;
     stats->regrouped_token_layers[0][2] = 6;
+    stats->tenants.resize(2);
+    stats->tenants[0].tenant = "other";
+    stats->tenants[1].tenant = "search";
+    stats->tenants[1].weight = 2;
+    stats->tenants[1].max_kv_bytes = 4096;
+    stats->tenants[1].requests_running = 1;
+    stats->tenants[1].requests_waiting = 2;
+    stats->tenants[1].kv_reserved_bytes = 1024;
+    stats->tenants[1].prompt_tokens = 10;
+    stats->tenants[1].generated_tokens = 20;
+    stats->tenants[1].rejections = {1, 0, 2};
   });
   v1::ServerState state = State();
   for (int i = 0; i < 1000 && state.used_bytes() == 0; ++i) state = State();
@@ -92,6 +103,11 @@ TEST_F(ControlTest, GetStateTellsMemoryRatioAndPolicy) {
   EXPECT_EQ(state.requests_failed(), 2);
   EXPECT_EQ(state.requests_rejected(), 7);
   EXPECT_EQ(state.regrouped_tokens(), 3);
+  ASSERT_EQ(state.tenants_size(), 2);
+  EXPECT_FALSE(state.tenants(0).has_max_kv_bytes());
+  EXPECT_EQ(state.tenants(1).ShortDebugString(),
+            "tenant: \"search\" weight: 2 requests_running: 1 requests_waiting: 2 reserved_bytes: 1024 max_kv_bytes: 4096 "
+            "prompt_tokens: 10 generated_tokens: 20 requests_rejected: 3");
   EXPECT_TRUE(state.policy().has_headroom());
   EXPECT_THAT(state.policy().ladder(), ElementsAre("0:0:1", "0.3:0.1:0.6", "1:0:0"));
 }

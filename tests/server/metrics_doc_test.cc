@@ -56,6 +56,8 @@ TEST(MetricsPage, HasExactlyTheFamiliesThatTheServerExports) {
     EngineStats stats;
     stats.num_experts = 3;
     stats.num_layers = 1;
+    stats.tenants.resize(1);
+    stats.tenants[0].max_kv_bytes = 1;
     return stats;
   });
   std::map<std::string, Row> rows = Documented();

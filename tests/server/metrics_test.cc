@@ -69,6 +69,33 @@ TEST(EngineFamilies, AreAllThereFromTheFirstScrape) {
   }
 }
 
+TEST(EngineFamilies, TellTenantsApart) {
+  EngineStats stats = TwoExperts();
+  EXPECT_THAT(Text(stats), HasSubstr("# TYPE ration_tenant_requests_running gauge\n"));
+  EXPECT_THAT(Text(stats), ::testing::Not(HasSubstr("{tenant=")));
+  stats.tenants.resize(2);
+  stats.tenants[0].tenant = "other";
+  stats.tenants[1].tenant = "search";
+  stats.tenants[1].max_kv_bytes = 1024;
+  stats.tenants[1].requests_running = 3;
+  stats.tenants[1].requests_waiting = 4;
+  stats.tenants[1].kv_reserved_bytes = 512;
+  stats.tenants[1].prompt_tokens = 50;
+  stats.tenants[1].generated_tokens = 60;
+  stats.tenants[1].rejections[static_cast<size_t>(RejectReason::kTenantQueue)] = 7;
+  const std::string text = Text(stats);
+  for (const char* line :
+       {"ration_tenant_requests_running{tenant=\"other\"} 0\n", "ration_tenant_requests_running{tenant=\"search\"} 3\n",
+        "ration_tenant_requests_waiting{tenant=\"search\"} 4\n", "ration_tenant_kv_reserved_bytes{tenant=\"search\"} 512\n",
+        "ration_tenant_kv_quota_bytes{tenant=\"search\"} 1024\n", "ration_tenant_tokens_total{tenant=\"search\",phase=\"prefill\"} 50\n",
+        "ration_tenant_tokens_total{tenant=\"search\",phase=\"decode\"} 60\n",
+        "ration_tenant_rejections_total{tenant=\"search\",reason=\"tenant_queue\"} 7\n",
+        "ration_tenant_rejections_total{tenant=\"other\",reason=\"tenant_kv\"} 0\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("ration_tenant_kv_quota_bytes{tenant=\"other\"}")));
+}
+
 TEST(Metrics, AsksForANewSnapshotAtEveryScrape) {
   int64_t scrapes = 0;
   Metrics metrics({"m", "A", "float32", "", "none"}, [&scrapes] {

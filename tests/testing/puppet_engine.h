@@ -99,6 +99,8 @@ class PuppetEngine final : public Engine {
   absl::StatusOr<int64_t> SetPolicy(const PolicyChange& change, std::optional<int64_t> expected_epoch) override;
   void SetBudget(const BudgetChange& change, std::optional<int64_t> expected_epoch, BudgetDone done) override;
   const Policy& policy() const override { return controller_->policy(); }
+  // Has none: takes them and does nothing.
+  absl::Status SetTenants(std::vector<TenantQuota>) override { return absl::OkStatus(); }
   bool Step() override;
   // Looks for new strings pulled a thousand times a second.
   absl::Time NextWakeup() const override;
