@@ -14,7 +14,6 @@
 
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include "absl/base/thread_annotations.h"
@@ -24,6 +23,7 @@
 #include "proto/config.pb.h"
 #include "server/config_source.h"
 #include "server/flag_parser.h"
+#include "server/logging.h"
 #include "server/model_host.h"
 #include "server/server.h"
 #include "server/server_options.h"
@@ -34,8 +34,13 @@ namespace {
 
 constexpr int kUsageError = 2;
 
-int Fail(int exit_status, const absl::Status& status) {
-  std::cerr << "rationd: " << status.message() << std::endl;
+// For people a plain line; where machines read the log, an event of it like the others.
+int Fail(int exit_status, const absl::Status& status, ration::LogFormat format = ration::LogFormat::kText) {
+  if (format == ration::LogFormat::kJson) {
+    spdlog::error("{}", std::string(status.message()));
+  } else {
+    std::cerr << "rationd: " << status.message() << std::endl;
+  }
   return exit_status;
 }
 
@@ -82,9 +87,9 @@ class Ending {
 
 int Serve(const ration::ConfigSource& source, const ration::RationdOptions& options, Ending* ending) {
   absl::StatusOr<ration::ServedModel> model = ration::LoadServedModel(options);
-  if (!model.ok()) return Fail(kUsageError, source.Explain(model.status()));
+  if (!model.ok()) return Fail(kUsageError, source.Explain(model.status()), options.log_format);
   absl::StatusOr<std::unique_ptr<ration::Server>> server = ration::Server::Start(options.server, *std::move(model));
-  if (!server.ok()) return Fail(1, source.Explain(server.status()));
+  if (!server.ok()) return Fail(1, source.Explain(server.status()), options.log_format);
   ending->ServerIsReady();
   const ration::ListenAddress grpc_address{options.server.listen.host, (*server)->port()};
   std::string metrics = "no metrics";
@@ -133,15 +138,14 @@ int main(int argc, char** argv) {
     return 0;
   }
 
-  spdlog::set_default_logger(spdlog::stderr_color_mt("rationd"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ %v", spdlog::pattern_time_type::utc);
-  spdlog::set_level(options->log_level);
+  ration::ConfigureLogging(options->log_format, options->log_level);
   QuietLibraries();
   absl::StatusOr<std::unique_ptr<ration::SignalWatcher>> signals = ration::SignalWatcher::Create();
-  if (!signals.ok()) return Fail(1, signals.status());
+  if (!signals.ok()) return Fail(1, signals.status(), options->log_format);
+  if (options->server.request_log.prompts) spdlog::warn("PROMPTS ARE LOGGED (--log_prompts): their beginnings go to this log");
   Ending ending(signals->get());
   const int exit_status = Serve(*source, *options, &ending);
   // The thread that listens for signals still uses both, so nothing is torn down from here on.
-  std::cout.flush();
+  ration::FlushLogs();
   std::_Exit(exit_status);
 }

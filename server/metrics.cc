@@ -9,6 +9,7 @@
 #include <prometheus/metric_type.h>
 
 #include "absl/strings/str_cat.h"
+#include "server/finish_names.h"
 #include "server/process_stats.h"
 #include "server/version.h"
 
@@ -20,8 +21,6 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-constexpr const char* kOutcomes[] = {"stop", "length", "aborted", "deadline", "slow_reader", "shutdown", "shed", "error"};
-static_assert(std::size(kOutcomes) == static_cast<size_t>(FinishReason::kCount));
 constexpr const char* kRejectReasons[] = {"queue_full", "queue_tokens", "too_large", "context_too_long", "draining"};
 static_assert(std::size(kRejectReasons) == static_cast<size_t>(RejectReason::kCount));
 constexpr const char* kPhases[] = {"prefill", "decode"};

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
+#include "server/logging.h"
 
 namespace ration {
 namespace {
@@ -58,6 +59,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   context.request_limits.default_queue_time = options.max_queue_time;
   context.stream_limits.unread_end_timeout = options.slow_reader_timeout;
   context.model_info = server->model_.description;
+  context.request_log = std::make_unique<RequestLog>(options.request_log, NewQueuedLogger("requests"));
 
   EngineRunner::Options runner_options;
   runner_options.max_live_requests = options.max_live_requests;

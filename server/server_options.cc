@@ -63,6 +63,13 @@ absl::StatusOr<spdlog::level::level_enum> ParseLogLevel(absl::string_view text) 
   return Invalid("log_level", "debug, info, warning, error or off", Quoted(text));
 }
 
+absl::StatusOr<LoggedRequests> ParseLoggedRequests(absl::string_view text) {
+  if (text == "all") return LoggedRequests::kAll;
+  if (text == "errors") return LoggedRequests::kErrors;
+  if (text == "none") return LoggedRequests::kNone;
+  return Invalid("log_requests", "all, errors or none", Quoted(text));
+}
+
 absl::StatusOr<ServerOptions> ParseServerOptions(const v1::ServerConfig& config) {
   ServerOptions options;
   options.insecure = config.insecure();
@@ -88,6 +95,8 @@ absl::StatusOr<ServerOptions> ParseServerOptions(const v1::ServerConfig& config)
                           ParseTime("slow_reader_timeout", config.slow_reader_timeout(), absl::Milliseconds(1)));
   RATION_RETURN_IF_ERROR(CheckRange("max_running_requests", config.max_running_requests(), 1, 65536));
   RATION_RETURN_IF_ERROR(CheckRange("max_queued_requests", config.max_queued_requests(), 1, 1 << 20));
+  RATION_ASSIGN_OR_RETURN(options.request_log.requests, ParseLoggedRequests(config.log_requests()));
+  options.request_log.prompts = config.log_prompts();
   options.max_live_requests = config.max_running_requests() + config.max_queued_requests();
   return options;
 }
@@ -172,6 +181,11 @@ absl::StatusOr<RationdOptions> ParseOptions(const v1::ServerConfig& config) {
   RATION_ASSIGN_OR_RETURN(options.server, ParseServerOptions(config));
   RATION_ASSIGN_OR_RETURN(options.engine, ParseEngineOptions(config));
   options.model_name = config.model_name().empty() ? LastComponent(config.model()) : config.model_name();
+  if (config.log_format() == "json") {
+    options.log_format = LogFormat::kJson;
+  } else if (config.log_format() != "text") {
+    return Invalid("log_format", "text or json", Quoted(config.log_format()));
+  }
   RATION_ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(config.log_level()));
   return options;
 }

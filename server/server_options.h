@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include <spdlog/common.h>
 
@@ -15,6 +14,8 @@
 #include "engine/engine_factory_options.h"
 #include "proto/config.pb.h"
 #include "server/listen_address.h"
+#include "server/logging.h"
+#include "server/request_log.h"
 
 namespace ration {
 
@@ -30,12 +31,14 @@ struct ServerOptions {
   absl::Duration slow_reader_timeout = absl::Seconds(30);
   absl::Duration max_queue_time = absl::InfiniteDuration();  // of requests that name none
   absl::Duration grace_period = absl::Seconds(25);
+  RequestLogOptions request_log;
 };
 
 struct RationdOptions {
   ServerOptions server;
   EngineFactoryOptions engine;  // what to serve and with what
   std::string model_name;       // that clients see; never empty
+  LogFormat log_format = LogFormat::kText;
   spdlog::level::level_enum log_level = spdlog::level::info;
 };
 
