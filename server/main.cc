@@ -75,7 +75,7 @@ class Ending {
       changed_.Signal();
     }
     const int second = signals->Wait();
-    spdlog::warn("{} again: ending at once", strsignal(second));
+    spdlog::warn("SIG{} again: ending at once", sigabbrev_np(second));
     std::_Exit(128 + second);
   }
 
@@ -102,11 +102,20 @@ int Serve(const ration::ConfigSource& source, const ration::RationdOptions& opti
     control = absl::StrCat(
         "control on ", ration::ListenAddress{options.server.control_listen->host, (*server)->control_port()}.ToString());
   }
-  spdlog::info("serving on {}; {}; {}", grpc_address.ToString(), control, metrics);
+  std::string health;
+  if (options.server.health_listen.has_value()) {
+    health = absl::StrCat(
+        "; health on ", ration::ListenAddress{options.server.health_listen->host, (*server)->health_port()}.ToString());
+  }
+  spdlog::info("serving on {}; {}; {}{}", grpc_address.ToString(), control, metrics, health);
 
   const int signal_number = ending->WaitForSignal();
-  spdlog::info("{}: draining for at most {}; a second signal ends at once", strsignal(signal_number),
-               absl::FormatDuration(options.server.grace_period));
+  std::string refusing = "new requests are refused";
+  if (options.server.drain_delay > absl::ZeroDuration()) {
+    absl::StrAppend(&refusing, " in ", absl::FormatDuration(options.server.drain_delay));
+  }
+  spdlog::info("SIG{}: draining: no longer ready; {}, running ones have {} to end; a second signal ends at once",
+               sigabbrev_np(signal_number), refusing, absl::FormatDuration(options.server.grace_period));
   const bool all_ended = (*server)->Drain(options.server.grace_period);
   server->reset();
   spdlog::info(all_ended ? "every request ended; goodbye" : "the grace period was too short for some requests; goodbye");

@@ -178,8 +178,8 @@ std::vector<MetricFamily> EngineFamilies(const EngineStats& stats) {
   return families.Take();
 }
 
-Metrics::Metrics(ModelLabels model, std::function<EngineStats()> snapshot)
-    : model_(std::move(model)), snapshot_(std::move(snapshot)) {}
+Metrics::Metrics(ModelLabels model, std::function<EngineStats()> snapshot, std::function<EnginePulse()> pulse)
+    : model_(std::move(model)), snapshot_(std::move(snapshot)), pulse_(std::move(pulse)) {}
 
 std::vector<MetricFamily> Metrics::Collect() const {
   std::vector<MetricFamily> all = EngineFamilies(snapshot_());
@@ -191,6 +191,10 @@ std::vector<MetricFamily> Metrics::Collect() const {
   families.Add("ration_untrained_routing", "1 if a checkpoint without routers is squeezed by the rule of the label, which costs quality.",
                MetricType::Gauge);
   families.Sample(model_.untrained_routing == "none" ? 0 : 1, {{"rule", model_.untrained_routing}});
+  const EnginePulse pulse = pulse_();
+  families.Gauge("ration_engine_stalled", "1 while the engine has work and has taken no step for --stall_timeout, otherwise 0.",
+                 pulse.stalled ? 1 : 0);
+  families.Gauge("ration_engine_step_age_seconds", "Since the engine's last step; at most 0.2 when it is idle.", pulse.step_age_seconds);
   AddProcessFamilies(&families);
   for (MetricFamily& family : families.Take()) all.push_back(std::move(family));
   return all;

@@ -17,13 +17,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
+#include "server/health_endpoint.h"
 #include "server/logging.h"
 
 namespace ration {
 namespace {
 
-constexpr char kServiceName[] = "ration.v1.Generation";
-constexpr char kControlServiceName[] = "ration.v1.Control";
 constexpr int kMaxControlMessageBytes = 64 << 10;
 // Room in a message for everything beside the prompt, so that a prompt that is a little too long gets our message about it and not
 // gRPC's about message sizes.
@@ -68,10 +67,20 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   context.runner = server->runner_.get();
   context.delivery = server->delivery_.get();
 
+  server->timer_ = std::make_unique<TimerThread>();
+  EngineWatch::Options watch;
+  watch.stall_timeout = options.stall_timeout;
+  watch.runner = context.runner;
+  watch.clock = context.clock;
+  watch.on_change = [health = &server->health_](bool stalled) { health->SetAlive(!stalled); };
+  server->watch_ = std::make_unique<EngineWatch>(std::move(watch));
+
   RATION_RETURN_IF_ERROR(server->StartGrpc());
   RATION_RETURN_IF_ERROR(server->StartControl());
   RATION_RETURN_IF_ERROR(server->StartMetrics());
-  server->grpc_server_->GetHealthCheckService()->SetServingStatus(kServiceName, true);
+  RATION_RETURN_IF_ERROR(server->StartHealth());
+  server->health_.SetReady(true);
+  server->watch_->Start(server->timer_.get());
   RATION_RETURN_IF_ERROR(server->WritePortFile());
   return server;
 }
@@ -94,6 +103,7 @@ absl::Status Server::StartGrpc() {
     return absl::UnavailableError(
         absl::StrCat("--listen: cannot bind ", options_.listen.ToString(), " (is another server using it?)"));
   }
+  health_.Add(grpc_server_.get(), HealthReporter::Services::kGeneration);
   return absl::OkStatus();
 }
 
@@ -104,6 +114,7 @@ absl::Status Server::StartControl() {
   control.experts = model_.info.experts;
   for (const v1::Expert& expert : model_.description.experts()) control.bytes_per_token.push_back(expert.bytes_per_token());
   control.start_drain = [this] { BeginDrain(); };
+  control.draining = [this] { return draining(); };
   control_service_ = std::make_unique<ControlService>(std::move(control));
 
   grpc::ServerBuilder builder;
@@ -118,7 +129,7 @@ absl::Status Server::StartControl() {
     return absl::UnavailableError(absl::StrCat("--control_listen: cannot bind ", options_.control_listen->ToString(),
                                                " (is another server using it?)"));
   }
-  control_server_->GetHealthCheckService()->SetServingStatus(kControlServiceName, true);
+  health_.Add(control_server_.get(), HealthReporter::Services::kControl);
   return absl::OkStatus();
 }
 
@@ -127,11 +138,22 @@ absl::Status Server::StartMetrics() {
   metrics_ = std::make_unique<Metrics>(
       Metrics::ModelLabels{model_.description.name(), model_.description.architecture(), model_.description.compute_dtype(),
                            model_.description.family(), model_.description.untrained_routing()},
-      [runner = runner_.get()] { return runner->Stats(); });
+      [runner = runner_.get()] { return runner->Stats(); },
+      [watch = watch_.get()] {
+        const EngineWatch::State state = watch->Look();
+        return Metrics::EnginePulse{state.stalled, absl::ToDoubleSeconds(state.step_age)};
+      });
   RATION_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(*options_.metrics_listen, [metrics = metrics_.get()] {
                             return prometheus::TextSerializer().Serialize(metrics->Collect());
                           }));
   metrics_port_ = metrics_endpoint_->port();
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartHealth() {
+  if (!options_.health_listen.has_value()) return absl::OkStatus();
+  RATION_ASSIGN_OR_RETURN(health_server_, StartHealthEndpoint(*options_.health_listen, &health_port_));
+  health_.Add(health_server_.get(), HealthReporter::Services::kGeneration);
   return absl::OkStatus();
 }
 
@@ -140,7 +162,7 @@ absl::Status Server::WritePortFile() const {
   const std::string temporary = options_.port_file + ".tmp";  // so that a reader sees all of it or nothing
   {
     std::ofstream file(temporary, std::ios::trunc);
-    file << port_ << "\n" << metrics_port_ << "\n" << control_port_ << "\n";
+    file << port_ << "\n" << metrics_port_ << "\n" << control_port_ << "\n" << health_port_ << "\n";
     file.close();
     if (!file) return absl::UnavailableError(absl::StrCat("--port_file: cannot write ", temporary));
   }
@@ -152,15 +174,37 @@ absl::Status Server::WritePortFile() const {
 }
 
 void Server::BeginDrain() {
-  grpc_server_->GetHealthCheckService()->SetServingStatus(kServiceName, false);
+  {
+    MutexLock lock(&drain_mutex_);
+    if (drain_begun_) return;
+    drain_begun_ = true;
+  }
+  health_.SetReady(false);
+  if (options_.drain_delay <= absl::ZeroDuration()) return RefuseRequests();
+  timer_->At(absl::Now() + options_.drain_delay, [this] { RefuseRequests(); });
+}
+
+bool Server::draining() const {
+  MutexLock lock(&drain_mutex_);
+  return drain_begun_;
+}
+
+void Server::RefuseRequests() {
   runner_->StartDrain();
+  MutexLock lock(&drain_mutex_);
+  refusing_ = true;
+  refusing_changed_.SignalAll();
 }
 
 bool Server::Drain(absl::Duration grace) {
-  const absl::Time deadline = absl::Now() + grace;
   bool all_ended = true;
   if (grpc_server_ != nullptr) {
     BeginDrain();
+    {
+      MutexLock lock(&drain_mutex_);
+      while (!refusing_) refusing_changed_.Wait(&drain_mutex_);
+    }
+    const absl::Time deadline = absl::Now() + grace;
     all_ended = runner_->WaitUntilIdle(deadline);
     if (!all_ended) {
       spdlog::warn("the grace period is over: ending {} request(s)", context_.live_calls.request_ids().size());
@@ -179,14 +223,20 @@ bool Server::Drain(absl::Duration grace) {
     control_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
     control_server_->Wait();
   }
+  if (health_server_ != nullptr) health_server_->Shutdown(absl::ToChronoTime(absl::Now()));  // probes that watch do not end by themselves
   metrics_endpoint_.reset();
   drained_ = true;
   return all_ended;
 }
 
 Server::~Server() {
-  if (!drained_) Drain(absl::ZeroDuration());
+  if (!drained_) {
+    if (runner_ != nullptr) RefuseRequests();
+    Drain(absl::ZeroDuration());
+  }
+  timer_.reset();
   // No call is left. The engine goes first: it may still hold references to calls, which use what follows.
+  health_server_.reset();
   control_server_.reset();
   control_service_.reset();
   grpc_server_.reset();

@@ -86,11 +86,16 @@ absl::StatusOr<ServerOptions> ParseServerOptions(const v1::ServerConfig& config)
     RATION_ASSIGN_OR_RETURN(options.control_listen, ListenAddress::Parse("control_listen", config.control_listen()));
     RATION_RETURN_IF_ERROR(CheckReach("control_listen", *options.control_listen, config.insecure()));
   }
+  if (!config.health_listen().empty()) {  // needs no CheckReach: it tells nothing worth hiding
+    RATION_ASSIGN_OR_RETURN(options.health_listen, ListenAddress::Parse("health_listen", config.health_listen()));
+  }
   RATION_ASSIGN_OR_RETURN(options.max_queue_time, ParseTime("max_queue_time", config.max_queue_time(), absl::ZeroDuration()));
   if (options.max_queue_time == absl::ZeroDuration()) options.max_queue_time = absl::InfiniteDuration();
   RATION_ASSIGN_OR_RETURN(options.max_prompt_bytes,
                           ParseBytes("max_prompt_bytes", config.max_prompt_bytes(), 1, int64_t{256} << 20));
   RATION_ASSIGN_OR_RETURN(options.grace_period, ParseTime("grace_period", config.grace_period(), absl::ZeroDuration()));
+  RATION_ASSIGN_OR_RETURN(options.drain_delay, ParseTime("drain_delay", config.drain_delay(), absl::ZeroDuration()));
+  RATION_ASSIGN_OR_RETURN(options.stall_timeout, ParseTime("stall_timeout", config.stall_timeout(), absl::ZeroDuration()));
   RATION_ASSIGN_OR_RETURN(options.slow_reader_timeout,
                           ParseTime("slow_reader_timeout", config.slow_reader_timeout(), absl::Milliseconds(1)));
   RATION_RETURN_IF_ERROR(CheckRange("max_running_requests", config.max_running_requests(), 1, 65536));

@@ -24,13 +24,16 @@ struct ServerOptions {
   ListenAddress listen{"127.0.0.1", 50051};
   std::optional<ListenAddress> metrics_listen = ListenAddress{"127.0.0.1", 9091};  // absent: no metrics
   std::optional<ListenAddress> control_listen = ListenAddress{"127.0.0.1", 50052};  // absent: no control API
+  std::optional<ListenAddress> health_listen;  // absent: none
   std::string port_file;  // empty: none; otherwise the ports in use are written there once the server is ready
   bool insecure = false;
   int64_t max_live_requests = 1280;
   int64_t max_prompt_bytes = int64_t{1} << 20;
   absl::Duration slow_reader_timeout = absl::Seconds(30);
   absl::Duration max_queue_time = absl::InfiniteDuration();  // of requests that name none
+  absl::Duration drain_delay;  // between not ready and refusing
   absl::Duration grace_period = absl::Seconds(25);
+  absl::Duration stall_timeout = absl::Seconds(60);  // 0: the engine never counts as stalled
   RequestLogOptions request_log;
 };
 
