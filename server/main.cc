@@ -25,6 +25,7 @@
 #include "server/flag_parser.h"
 #include "server/logging.h"
 #include "server/model_host.h"
+#include "server/port_file.h"
 #include "server/server.h"
 #include "server/server_options.h"
 #include "server/signal_watcher.h"
@@ -86,6 +87,10 @@ class Ending {
 };
 
 int Serve(const ration::ConfigSource& source, const ration::RationdOptions& options, Ending* ending) {
+  if (!options.server.port_file.empty()) {
+    const absl::Status removed = ration::RemovePortFile(options.server.port_file);
+    if (!removed.ok()) return Fail(1, source.Explain(removed), options.log_format);
+  }
   absl::StatusOr<ration::ServedModel> model = ration::LoadServedModel(options);
   if (!model.ok()) return Fail(kUsageError, source.Explain(model.status()), options.log_format);
   absl::StatusOr<std::unique_ptr<ration::Server>> server = ration::Server::Start(options.server, *std::move(model));

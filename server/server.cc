@@ -1,10 +1,6 @@
 #include "server/server.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <fstream>
 #include <utility>
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
@@ -19,6 +15,7 @@
 #include "engine/base/status_macros.h"
 #include "server/health_endpoint.h"
 #include "server/logging.h"
+#include "server/port_file.h"
 
 namespace ration {
 namespace {
@@ -81,7 +78,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   RATION_RETURN_IF_ERROR(server->StartHealth());
   server->health_.SetReady(true);
   server->watch_->Start(server->timer_.get());
-  RATION_RETURN_IF_ERROR(server->WritePortFile());
+  if (!options.port_file.empty()) {
+    RATION_RETURN_IF_ERROR(WritePortFile(
+        options.port_file, {server->port_, server->metrics_port_, server->control_port_, server->health_port_}));
+  }
   return server;
 }
 
@@ -154,22 +154,6 @@ absl::Status Server::StartHealth() {
   if (!options_.health_listen.has_value()) return absl::OkStatus();
   RATION_ASSIGN_OR_RETURN(health_server_, StartHealthEndpoint(*options_.health_listen, &health_port_));
   health_.Add(health_server_.get(), HealthReporter::Services::kGeneration);
-  return absl::OkStatus();
-}
-
-absl::Status Server::WritePortFile() const {
-  if (options_.port_file.empty()) return absl::OkStatus();
-  const std::string temporary = options_.port_file + ".tmp";  // so that a reader sees all of it or nothing
-  {
-    std::ofstream file(temporary, std::ios::trunc);
-    file << port_ << "\n" << metrics_port_ << "\n" << control_port_ << "\n" << health_port_ << "\n";
-    file.close();
-    if (!file) return absl::UnavailableError(absl::StrCat("--port_file: cannot write ", temporary));
-  }
-  if (std::rename(temporary.c_str(), options_.port_file.c_str()) != 0) {
-    return absl::UnavailableError(
-        absl::StrCat("--port_file: cannot rename ", temporary, " to ", options_.port_file, ": ", std::strerror(errno)));
-  }
   return absl::OkStatus();
 }
 

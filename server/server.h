@@ -62,7 +62,6 @@ class Server {
   bool draining() const;
   // Refuses new requests, whatever is left of the delay. Idempotent; thread-safe.
   void RefuseRequests();
-  absl::Status WritePortFile() const;
 
   const ServerOptions options_;
   ServedModel model_;  // its engine moves to runner_
