@@ -70,9 +70,11 @@ absl::Status GenerateCall::TrySubmit(const grpc::ByteBuffer& bytes) {
   RATION_ASSIGN_OR_RETURN(std::unique_ptr<EngineRunner::Ticket> ticket, context_->runner->Admit());
   v1::GenerateRequest request;
   RATION_RETURN_IF_ERROR(ParseMessage(bytes, &request));
-  RATION_RETURN_IF_ERROR(CheckLimits(request, context_->request_limits));
   if (request.request_id().empty()) request.set_request_id(request_id_);
-  request_id_ = request.request_id();
+  if (static_cast<int64_t>(request.request_id().size()) <= context_->request_limits.max_request_id_bytes) {
+    request_id_ = request.request_id();
+  }
+  RATION_RETURN_IF_ERROR(CheckLimits(request, context_->request_limits));
   summary_.prompt = context_->request_log->PromptToLog(request);
   const auto text_bytes = static_cast<int64_t>(request.text().size()) + MessagesBytes(request.messages());
   RATION_RETURN_IF_ERROR(context_->runner->AdmitPrompt(ticket.get(), text_bytes, request.token_ids().ids_size()));

@@ -10,6 +10,8 @@
 #include <grpcpp/server_builder.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 namespace ration {
 namespace {
@@ -27,20 +29,28 @@ class NoPlugins final : public grpc::ServerBuilderOption {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> StartHealthEndpoint(const ListenAddress& address, int* port) {
+absl::StatusOr<std::unique_ptr<HealthEndpoint>> HealthEndpoint::Start(const ListenAddress& address) {
   grpc::EnableDefaultHealthCheckService(true);
+  std::unique_ptr<HealthEndpoint> endpoint(new HealthEndpoint());
   grpc::ServerBuilder builder;
   builder.SetOption(std::make_unique<NoPlugins>());
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
-  builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), port);
-  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || *port == 0) {
+  builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &endpoint->port_);
+  builder.RegisterCallbackGenericService(&endpoint->everything_else_);
+  endpoint->server_ = builder.BuildAndStart();
+  if (endpoint->server_ == nullptr || endpoint->port_ == 0) {
     return absl::UnavailableError(
         absl::StrCat("--health_listen: cannot bind ", address.ToString(), " (is another server using it?)"));
   }
-  return server;
+  return endpoint;
+}
+
+HealthEndpoint::~HealthEndpoint() {
+  if (server_ == nullptr) return;
+  server_->Shutdown(absl::ToChronoTime(absl::Now()));
+  server_->Wait();
 }
 
 }  // namespace ration

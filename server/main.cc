@@ -115,12 +115,8 @@ int Serve(const ration::ConfigSource& source, const ration::RationdOptions& opti
   spdlog::info("serving on {}; {}; {}{}", grpc_address.ToString(), control, metrics, health);
 
   const int signal_number = ending->WaitForSignal();
-  std::string refusing = "new requests are refused";
-  if (options.server.drain_delay > absl::ZeroDuration()) {
-    absl::StrAppend(&refusing, " in ", absl::FormatDuration(options.server.drain_delay));
-  }
-  spdlog::info("SIG{}: draining: no longer ready; {}, running ones have {} to end; a second signal ends at once",
-               sigabbrev_np(signal_number), refusing, absl::FormatDuration(options.server.grace_period));
+  spdlog::info("SIG{}: running requests have {} to end; a second signal ends at once", sigabbrev_np(signal_number),
+               absl::FormatDuration(options.server.grace_period));
   const bool all_ended = (*server)->Drain(options.server.grace_period);
   server->reset();
   spdlog::info(all_ended ? "every request ended; goodbye" : "the grace period was too short for some requests; goodbye");

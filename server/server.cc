@@ -13,7 +13,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
-#include "server/health_endpoint.h"
 #include "server/logging.h"
 #include "server/port_file.h"
 
@@ -80,7 +79,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   server->watch_->Start(server->timer_.get());
   if (!options.port_file.empty()) {
     RATION_RETURN_IF_ERROR(WritePortFile(
-        options.port_file, {server->port_, server->metrics_port_, server->control_port_, server->health_port_}));
+        options.port_file, {server->port_, server->metrics_port_, server->control_port_, server->health_port()}));
   }
   return server;
 }
@@ -152,8 +151,8 @@ absl::Status Server::StartMetrics() {
 
 absl::Status Server::StartHealth() {
   if (!options_.health_listen.has_value()) return absl::OkStatus();
-  RATION_ASSIGN_OR_RETURN(health_server_, StartHealthEndpoint(*options_.health_listen, &health_port_));
-  health_.Add(health_server_.get(), HealthReporter::Services::kGeneration);
+  RATION_ASSIGN_OR_RETURN(health_endpoint_, HealthEndpoint::Start(*options_.health_listen));
+  health_.Add(health_endpoint_->server(), HealthReporter::Services::kGeneration);
   return absl::OkStatus();
 }
 
@@ -164,7 +163,11 @@ void Server::BeginDrain() {
     drain_begun_ = true;
   }
   health_.SetReady(false);
-  if (options_.drain_delay <= absl::ZeroDuration()) return RefuseRequests();
+  if (options_.drain_delay <= absl::ZeroDuration()) {
+    spdlog::info("draining: no longer ready, new requests are refused");
+    return RefuseRequests();
+  }
+  spdlog::info("draining: no longer ready, new requests are refused in {}", absl::FormatDuration(options_.drain_delay));
   timer_->At(absl::Now() + options_.drain_delay, [this] { RefuseRequests(); });
 }
 
@@ -207,7 +210,6 @@ bool Server::Drain(absl::Duration grace) {
     control_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
     control_server_->Wait();
   }
-  if (health_server_ != nullptr) health_server_->Shutdown(absl::ToChronoTime(absl::Now()));  // probes that watch do not end by themselves
   metrics_endpoint_.reset();
   drained_ = true;
   return all_ended;
@@ -220,7 +222,7 @@ Server::~Server() {
   }
   timer_.reset();
   // No call is left. The engine goes first: it may still hold references to calls, which use what follows.
-  health_server_.reset();
+  health_endpoint_.reset();
   control_server_.reset();
   control_service_.reset();
   grpc_server_.reset();

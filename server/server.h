@@ -23,6 +23,7 @@
 #include "server/delivery_thread.h"
 #include "server/engine_watch.h"
 #include "server/generation_service.h"
+#include "server/health_endpoint.h"
 #include "server/health_reporter.h"
 #include "server/metrics.h"
 #include "server/metrics_endpoint.h"
@@ -47,7 +48,7 @@ class Server {
   int port() const { return port_; }
   int metrics_port() const { return metrics_port_; }  // 0: no metrics
   int control_port() const { return control_port_; }  // 0: no control API
-  int health_port() const { return health_port_; }    // 0: none
+  int health_port() const { return health_endpoint_ != nullptr ? health_endpoint_->port() : 0; }  // 0: none
   // The engine's newest numbers, at most 100 ms old.
   EngineStats Stats() const { return runner_->Stats(); }
 
@@ -75,10 +76,9 @@ class Server {
   int port_ = 0;
   std::unique_ptr<ControlService> control_service_;
   std::unique_ptr<grpc::Server> control_server_;
-  std::unique_ptr<grpc::Server> health_server_;
+  std::unique_ptr<HealthEndpoint> health_endpoint_;
   int metrics_port_ = 0;
   int control_port_ = 0;
-  int health_port_ = 0;
   HealthReporter health_;
   std::unique_ptr<EngineWatch> watch_;
   bool drained_ = false;

@@ -1,6 +1,9 @@
 // The program itself, as an operator runs it: command line, start, drain on signals, exit status.
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -141,6 +144,40 @@ TEST_F(RationdTest, RefusesAWrongCommandLineInOneLineWithStatusTwo) {
     EXPECT_THAT(output, HasSubstr(bad.says));
     EXPECT_EQ(std::count(output.begin(), output.end(), '\n'), 1) << output;
   }
+}
+
+TEST_F(RationdTest, TakesItsSettingsFromAFile) {
+  const std::string path = absl::StrCat(::testing::TempDir(), "/rationd_", getpid(), ".textproto");
+  std::ofstream(path) << "model_name: \"from the file\"\nkv_budget: \"1MiB\"\nhealth_listen: \"127.0.0.1:0\"\n";
+  auto rationd = Rationd::Serving(checkpoint_->directory(), {"--config=" + path});
+  v1::GetModelInfoResponse info;
+  grpc::ClientContext call;
+  ASSERT_TRUE(rationd->stub().GetModelInfo(&call, v1::GetModelInfoRequest(), &info).ok());
+  EXPECT_EQ(info.name(), "from the file");
+  EXPECT_GT(info.kv_budget_bytes(), 2 << 20) << "the command line wins";
+  ASSERT_GT(rationd->health_port(), 0);
+  const auto health =
+      grpc::CreateChannel(absl::StrCat("127.0.0.1:", rationd->health_port()), grpc::InsecureChannelCredentials());
+  EXPECT_EQ(HealthOf(health, "ration.v1.Generation"), "SERVING");
+  rationd->Signal(SIGTERM);
+  EXPECT_EQ(rationd->Wait(), 0);
+
+  Rationd print({"--config=" + path, "--model=" + checkpoint_->directory(), "--print_config"});
+  EXPECT_EQ(print.Wait(), 0);
+  EXPECT_THAT(print.output(), HasSubstr("kv_budget: \"1MiB\"\n"));
+  EXPECT_THAT(print.output(), HasSubstr("grace_period: \"25s\"\n"));
+
+  std::ofstream(path) << "\n  threads: -1\n";
+  Rationd bad({"--config=" + path, "--model=" + checkpoint_->directory()});
+  EXPECT_EQ(bad.Wait(), 2);
+  EXPECT_THAT(bad.output(), ::testing::StartsWith(absl::StrCat("rationd: ", path, ":2:3: threads: must be in [0, 1024], not -1")));
+  unlink(path.c_str());
+}
+
+TEST_F(RationdTest, AFailedStartIsAnEventInAJsonLog) {
+  Rationd rationd({"--model=/does/not/exist", "--log_format=json"});
+  EXPECT_EQ(rationd.Wait(), 2);
+  EXPECT_THAT(rationd.output(), ::testing::MatchesRegex("\\{\"time\":\"[^\"]*\",\"level\":\"error\",\"message\":\"/does/not/exist[^\n]*\"\\}\n"));
 }
 
 TEST_F(RationdTest, SaysInOneLineThatItsPortIsTaken) {

@@ -57,7 +57,7 @@ TEST(MetricsPage, HasExactlyTheFamiliesThatTheServerExports) {
     stats.num_experts = 3;
     stats.num_layers = 1;
     return stats;
-  });
+  }, [] { return Metrics::EnginePulse(); });
   std::map<std::string, Row> rows = Documented();
   for (const prometheus::MetricFamily& family : metrics.Collect()) {
     const auto row = rows.find(family.name);

@@ -82,6 +82,34 @@ TEST(ParseOptions, BindsOtherMachinesAddressesOnlyWhenToldTo) {
   }
 }
 
+TEST(ParseOptions, TheHealthPortMayBindAnyAddress) {
+  v1::ServerConfig flags = Valid();
+  EXPECT_FALSE(ParseOptions(flags)->server.health_listen.has_value());
+  flags.set_health_listen("0.0.0.0:8081");
+  const auto options = ParseOptions(flags);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->server.health_listen->ToString(), "0.0.0.0:8081");
+}
+
+TEST(ParseOptions, ReadsLogsAndLifeCycle) {
+  v1::ServerConfig flags = Valid();
+  EXPECT_EQ(ParseOptions(flags)->server.drain_delay, absl::ZeroDuration());
+  EXPECT_EQ(ParseOptions(flags)->server.stall_timeout, absl::Seconds(60));
+  EXPECT_FALSE(ParseOptions(flags)->server.request_log.prompts);
+  flags.set_log_format("json");
+  flags.set_log_requests("errors");
+  flags.set_log_prompts(true);
+  flags.set_drain_delay("5s");
+  flags.set_stall_timeout("0");
+  const auto options = ParseOptions(flags);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->log_format, LogFormat::kJson);
+  EXPECT_EQ(options->server.request_log.requests, LoggedRequests::kErrors);
+  EXPECT_TRUE(options->server.request_log.prompts);
+  EXPECT_EQ(options->server.drain_delay, absl::Seconds(5));
+  EXPECT_EQ(options->server.stall_timeout, absl::ZeroDuration());
+}
+
 TEST(ParseOptions, NamesFlagLimitAndValue) {
   struct Case {
     std::function<void(v1::ServerConfig&)> spoil;
@@ -110,6 +138,11 @@ TEST(ParseOptions, NamesFlagLimitAndValue) {
       {[](v1::ServerConfig& f) { f.set_grace_period("inf"); }, {"--grace_period: ", "24h", "inf"}},
       {[](v1::ServerConfig& f) { f.set_max_queue_time("-1ns"); }, {"--max_queue_time: ", "-1ns"}},
       {[](v1::ServerConfig& f) { f.set_priority_aging("soon"); }, {"--priority_aging: ", "soon"}},
+      {[](v1::ServerConfig& f) { f.set_health_listen("8081"); }, {"--health_listen: ", "HOST:PORT"}},
+      {[](v1::ServerConfig& f) { f.set_drain_delay("-1s"); }, {"--drain_delay: ", "-1s"}},
+      {[](v1::ServerConfig& f) { f.set_stall_timeout("25h"); }, {"--stall_timeout: ", "24h"}},
+      {[](v1::ServerConfig& f) { f.set_log_format("xml"); }, {"--log_format: ", "text or json", "xml"}},
+      {[](v1::ServerConfig& f) { f.set_log_requests("some"); }, {"--log_requests: ", "all, errors or none", "some"}},
       {[](v1::ServerConfig& f) { f.set_log_level("loud"); }, {"--log_level: ", "warning", "loud"}},
   };
   for (const Case& bad : cases) {
