@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/commands.h"
 #include "client/json_output.h"
@@ -68,7 +69,8 @@ int RpcError(const absl::Status& status, const CommonFlags& common, const Consol
   }
   const std::string text = DescribeError(status);
   *console.err << "rationctl: " << (console.err_is_terminal ? TerminalSafe(text) : text) << "\n";
-  if (status.code() == absl::StatusCode::kUnavailable) {
+  // A server that drains or ends says UNAVAILABLE too, and explains itself; the rest is gRPC's own about connections.
+  if (status.code() == absl::StatusCode::kUnavailable && !absl::StartsWith(status.message(), "the server ")) {
     *console.err << "Is rationd running at " << common.server << "? Name another server with "
                  << (common.control ? "--control" : "--server") << "=HOST:PORT.\n";
   }

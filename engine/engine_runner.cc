@@ -183,6 +183,11 @@ bool EngineRunner::WaitUntilIdle(absl::Time deadline) {
   return true;
 }
 
+EngineRunner::Pulse EngineRunner::pulse() const {
+  MutexLock lock(&mutex_);
+  return Pulse{stats_.published, !idle_};
+}
+
 EngineStats EngineRunner::Stats() const {
   MutexLock lock(&mutex_);
   return stats_;

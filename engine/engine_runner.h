@@ -87,6 +87,14 @@ class EngineRunner {
   // Waits until no request is live (no ticket is held and the engine has nothing) or `deadline` (wall clock); true if none is.
   bool WaitUntilIdle(absl::Time deadline);
 
+  // Whether the engine's thread gets on: while it does, last_step (the engine's Clock) is never older than the longest step, or 100 ms
+  // when there is no work. Cheap, and answered even if the thread hangs.
+  struct Pulse {
+    absl::Time last_step;
+    bool has_work = false;  // requests or commands
+  };
+  Pulse pulse() const;
+
   // The newest snapshot; never older than the last step (or 100 ms when idle). Refusals of Admit are among its rejections.
   EngineStats Stats() const;
 

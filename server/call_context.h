@@ -5,6 +5,7 @@
 #define RATION_SERVER_CALL_CONTEXT_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "proto/generation.pb.h"
 #include "server/delivery_thread.h"
 #include "server/request_conversion.h"
+#include "server/request_log.h"
 
 namespace ration {
 
@@ -60,6 +62,7 @@ struct CallContext {
   ModelView model;
   RequestLimits request_limits;
   StreamLimits stream_limits;
+  std::unique_ptr<const RequestLog> request_log;
   v1::GetModelInfoResponse model_info;
   LiveCalls live_calls;
 };

@@ -23,10 +23,10 @@ std::optional<int64_t> ExpectedEpoch(const Request& request) {
   return request.expected_epoch();
 }
 
-// Looks again and again, on the timer's thread, until the engine is idle, the time is over or the call has ended.
+// Looks again and again, on the timer's thread, until the engine is idle and takes no more, the time is over or the call has ended.
 void AnswerWhenIdle(std::shared_ptr<PendingCall> pending, EngineRunner* runner, TimerThread* timer, absl::Time deadline) {
   if (pending->ended()) return;
-  const bool idle = runner->WaitUntilIdle(absl::InfinitePast());
+  const bool idle = runner->draining() && runner->WaitUntilIdle(absl::InfinitePast());
   if (idle || absl::Now() >= deadline) {
     v1::DrainResponse response;
     response.set_idle(idle);
@@ -46,7 +46,7 @@ v1::ServerState ControlService::State() const {
   facts.experts = options_.experts;
   facts.bytes_per_token = options_.bytes_per_token;
   facts.uptime_seconds = absl::ToDoubleSeconds(absl::Now() - started_);
-  facts.draining = options_.runner->draining();
+  facts.draining = options_.draining();
   facts.resident_bytes = ReadProcessStats().resident_memory_bytes;
   return ToProto(options_.runner->Stats(), facts);
 }

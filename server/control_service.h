@@ -39,6 +39,7 @@ class ControlService final : public internal::RawControlService {
     ExpertSpec experts;
     std::vector<int64_t> bytes_per_token;  // of each expert, in all layers
     std::function<void()> start_drain;     // idempotent; must not block
+    std::function<bool()> draining;        // whether a drain has begun
   };
   explicit ControlService(Options options);
   ~ControlService() override;

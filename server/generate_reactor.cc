@@ -1,6 +1,8 @@
 #include "server/generate_reactor.h"
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include "engine/base/status_macros.h"
@@ -8,10 +10,14 @@
 #include "server/request_conversion.h"
 #include "server/response_conversion.h"
 #include "server/status_util.h"
+#include "server/trace_context.h"
 #include "server/wire_format.h"
 
 namespace ration {
 namespace {
+
+constexpr char kTraceParent[] = "traceparent";
+constexpr char kRequestId[] = "x-request-id";
 
 // The call's deadline on the engine's clock.
 absl::Time EngineDeadline(const grpc::CallbackServerContext& call, const Clock& clock) {
@@ -22,14 +28,54 @@ absl::Time EngineDeadline(const grpc::CallbackServerContext& call, const Clock& 
 
 }  // namespace
 
-GenerateCall::GenerateCall(CallContext* context, grpc::CallbackServerContext* call) : context_(context), call_(call) {}
+GenerateCall::GenerateCall(CallContext* context, grpc::CallbackServerContext* call, const char* method)
+    : context_(context), call_(call), request_id_(NewRequestId()), started_(context->clock->Now()) {
+  summary_.method = method;
+}
+
+GenerateCall::~GenerateCall() {
+  summary_.request_id = std::move(request_id_);
+  summary_.total_time = context_->clock->Now() - started_;
+  context_->request_log->Write(summary_);
+}
+
+void GenerateCall::ReadMetadata() {
+  summary_.peer = call_->peer();
+  const auto& metadata = call_->client_metadata();
+  const auto [begin, end] = metadata.equal_range(kTraceParent);
+  if (std::distance(begin, end) != 1) return;  // none, or nobody knows which
+  const absl::string_view text(begin->second.data(), begin->second.size());
+  if (std::optional<TraceContext> trace = TraceContext::Parse(text); trace.has_value()) {
+    summary_.trace_id = std::move(trace->trace_id);
+    call_->AddInitialMetadata(kTraceParent, std::string(text));
+  }
+}
+
+void GenerateCall::SendIds() {
+  // Metadata are printable ASCII; an id that is not is in the messages only.
+  if (std::all_of(request_id_.begin(), request_id_.end(), [](char c) { return c >= 0x20 && c < 0x7f; })) {
+    call_->AddInitialMetadata(kRequestId, request_id_);
+  }
+}
 
 absl::Status GenerateCall::Submit(const grpc::ByteBuffer& bytes) {
+  ReadMetadata();
+  absl::Status status = TrySubmit(bytes);
+  if (!status.ok()) SendIds();
+  return status;
+}
+
+absl::Status GenerateCall::TrySubmit(const grpc::ByteBuffer& bytes) {
   // The place comes first: when the queue is full, nothing of the request is even parsed.
   RATION_ASSIGN_OR_RETURN(std::unique_ptr<EngineRunner::Ticket> ticket, context_->runner->Admit());
   v1::GenerateRequest request;
   RATION_RETURN_IF_ERROR(ParseMessage(bytes, &request));
+  if (request.request_id().empty()) request.set_request_id(request_id_);
+  if (static_cast<int64_t>(request.request_id().size()) <= context_->request_limits.max_request_id_bytes) {
+    request_id_ = request.request_id();
+  }
   RATION_RETURN_IF_ERROR(CheckLimits(request, context_->request_limits));
+  summary_.prompt = context_->request_log->PromptToLog(request);
   const auto text_bytes = static_cast<int64_t>(request.text().size()) + MessagesBytes(request.messages());
   RATION_RETURN_IF_ERROR(context_->runner->AdmitPrompt(ticket.get(), text_bytes, request.token_ids().ids_size()));
   const absl::Time deadline = EngineDeadline(*call_, *context_->clock);
@@ -37,25 +83,33 @@ absl::Status GenerateCall::Submit(const grpc::ByteBuffer& bytes) {
       ConvertedRequest converted,
       ConvertRequest(request, context_->model, context_->clock->Now(), deadline, context_->request_limits));
   context_->runner->SetPromptTokens(ticket.get(), text_bytes, static_cast<int64_t>(converted.request.prompt_tokens.size()));
-  request_id_ = converted.request.request_id;
+  summary_.tenant = converted.request.tenant;
+  summary_.prompt_tokens = static_cast<int64_t>(converted.request.prompt_tokens.size());
   echo_text_ = std::move(converted.echo_text);
   ticket_ = std::move(ticket);
   EngineRunner::Ticket* const counted = ticket_.get();  // nobody else touches it before Submit
   context_->live_calls.Add(this, request_id_);
+  SendIds();
   std::shared_ptr<GenerateCall> self = shared_from_this();
   context_->runner->Submit(std::move(converted.request), self, [self](absl::Status status) {
-    self->LeaveEngine();
+    self->LeaveEngine(nullptr);
     self->OnRejected(std::move(status));
   }, counted);
   return absl::OkStatus();
 }
 
-void GenerateCall::LeaveEngine() {
+void GenerateCall::LeaveEngine(const FinishInfo* finish) {
+  if (finish != nullptr) summary_.finish = *finish;
   context_->live_calls.Remove(this);
   ticket_.reset();
 }
 
 void GenerateCall::AbortInEngine() { context_->runner->Abort(request_id_); }
+
+grpc::Status GenerateCall::FinalStatus(const absl::Status& status) {
+  summary_.status = status;
+  return ToGrpcStatus(status);
+}
 
 void GenerateCall::Decorate(v1::GenerateResponse* response) {
   response->set_request_id(request_id_);
@@ -78,7 +132,7 @@ GenerateStreamReactor* GenerateStreamReactor::Start(CallContext* context, grpc::
 
 bool GenerateStreamReactor::OnDelta(GenerationDelta delta) {
   const bool last = delta.finish.has_value();
-  if (last) LeaveEngine();
+  if (last) LeaveEngine(&*delta.finish);
   bool schedule = false;
   bool has_room = true;
   {
@@ -148,9 +202,9 @@ void GenerateStreamReactor::Deliver() {
     finish_called_ = true;
   }
   if (has_content) {
-    StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
+    StartWriteAndFinish(&message_, grpc::WriteOptions(), FinalStatus(absl::OkStatus()));
   } else {
-    Finish(ToGrpcStatus(*end));
+    Finish(FinalStatus(*end));
   }
 }
 
@@ -185,7 +239,7 @@ void GenerateStreamReactor::FinishOnce(const absl::Status& status) {
     finish_called_ = true;
     pieces_.clear();
   }
-  Finish(ToGrpcStatus(status));
+  Finish(FinalStatus(status));
 }
 
 void GenerateStreamReactor::ArmUnreadEndAlarm() {
@@ -215,7 +269,7 @@ void GenerateStreamReactor::OnDone() {
 // ---------------------------------------------------------------------------------------------------------- Generate
 
 GenerateUnaryReactor::GenerateUnaryReactor(CallContext* context, grpc::CallbackServerContext* call, grpc::ByteBuffer* response)
-    : GenerateCall(context, call), response_(response) {}
+    : GenerateCall(context, call, "Generate"), response_(response) {}
 
 GenerateUnaryReactor* GenerateUnaryReactor::Start(CallContext* context, grpc::CallbackServerContext* call,
                                                   const grpc::ByteBuffer& request, grpc::ByteBuffer* response) {
@@ -227,7 +281,7 @@ GenerateUnaryReactor* GenerateUnaryReactor::Start(CallContext* context, grpc::Ca
 
 bool GenerateUnaryReactor::OnDelta(GenerationDelta delta) {
   const bool last = delta.finish.has_value();
-  if (last) LeaveEngine();
+  if (last) LeaveEngine(&*delta.finish);
   {
     MutexLock lock(&mutex_);
     if (finish_called_) return true;
@@ -260,7 +314,7 @@ void GenerateUnaryReactor::Deliver() {
     Decorate(&response);
     *response_ = SerializeMessage(response);
   }
-  Finish(ToGrpcStatus(status));
+  Finish(FinalStatus(status));
 }
 
 void GenerateUnaryReactor::FinishOnce(const absl::Status& status) {
@@ -269,7 +323,7 @@ void GenerateUnaryReactor::FinishOnce(const absl::Status& status) {
     if (finish_called_) return;
     finish_called_ = true;
   }
-  Finish(ToGrpcStatus(status));
+  Finish(FinalStatus(status));
 }
 
 void GenerateUnaryReactor::OnCancel() {

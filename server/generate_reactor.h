@@ -5,7 +5,8 @@
 //
 // Invariants: (1) Finish is called exactly once. (2) At most one write is outstanding, and none after Finish. (3) The engine holds
 // a reference until its last piece, gRPC until OnDone: the object goes with the later of the two. (4) At most
-// max_buffered_bytes and one piece wait, beside the one message being written.
+// max_buffered_bytes and one piece wait, beside the one message being written. (5) Every call leaves one line in the request log,
+// when the object goes: then both its status and the engine's last word are known.
 #ifndef RATION_SERVER_GENERATE_REACTOR_H_
 #define RATION_SERVER_GENERATE_REACTOR_H_
 
@@ -27,21 +28,27 @@
 #include "engine/request.h"
 #include "server/call_context.h"
 #include "server/delivery_thread.h"
+#include "server/request_log.h"
 
 namespace ration {
 
 // What both kinds of call share: the way in, and what the engine needs to be told.
 class GenerateCall : public OutputSink, public Deliverable, public std::enable_shared_from_this<GenerateCall> {
  protected:
-  GenerateCall(CallContext* context, grpc::CallbackServerContext* call);
+  // `method` is the RPC's name, for the log.
+  GenerateCall(CallContext* context, grpc::CallbackServerContext* call, const char* method);
+  ~GenerateCall() override;
 
-  // Admit, parse, check, tokenise, submit. On an error nothing reached the engine.
+  // Admit, parse, check, tokenise, submit. On an error nothing reached the engine. The call's initial metadata has x-request-id and,
+  // if a valid one came, traceparent from then on.
   absl::Status Submit(const grpc::ByteBuffer& bytes);
   // The engine refused the request after all. Runs on the engine thread.
   virtual void OnRejected(absl::Status status) = 0;
-  // The engine is done with this request: gives the place among the live requests back.
-  void LeaveEngine();
+  // The engine is done with this request, and said so if it ever took it: gives the place among the live requests back.
+  void LeaveEngine(const FinishInfo* finish);
   void AbortInEngine();
+  // Notes the status that the call ends with, and turns it into gRPC's. By whoever calls Finish.
+  grpc::Status FinalStatus(const absl::Status& status);
   // Adds what the engine does not know to a message on its way out.
   void Decorate(v1::GenerateResponse* response);
 
@@ -50,6 +57,14 @@ class GenerateCall : public OutputSink, public Deliverable, public std::enable_s
   std::string request_id_;  // constant after Submit handed the request over
 
  private:
+  absl::Status TrySubmit(const grpc::ByteBuffer& bytes);
+  void ReadMetadata();
+  void SendIds();
+
+  const absl::Time started_;  // on the context's clock
+  // For the log. Each part is written by one thread: what came in before the engine knows of this call, `finish` by the engine's,
+  // `status` by the one that finishes the call.
+  RequestSummary summary_;
   std::optional<std::string> echo_text_;  // constant after Submit, until Decorate takes it
   // Set before the engine knows of this call; afterwards only the engine thread's.
   std::unique_ptr<EngineRunner::Ticket> ticket_;
@@ -67,7 +82,7 @@ class GenerateStreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBu
   void OnDone() override;
 
  private:
-  using GenerateCall::GenerateCall;
+  GenerateStreamReactor(CallContext* context, grpc::CallbackServerContext* call) : GenerateCall(context, call, "GenerateStream") {}
   void OnRejected(absl::Status status) override;
   // Sends the status unless one was sent.
   void FinishOnce(const absl::Status& status);

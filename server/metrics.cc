@@ -9,6 +9,7 @@
 #include <prometheus/metric_type.h>
 
 #include "absl/strings/str_cat.h"
+#include "server/finish_names.h"
 #include "server/process_stats.h"
 #include "server/version.h"
 
@@ -20,8 +21,6 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-constexpr const char* kOutcomes[] = {"stop", "length", "aborted", "deadline", "slow_reader", "shutdown", "shed", "error"};
-static_assert(std::size(kOutcomes) == static_cast<size_t>(FinishReason::kCount));
 constexpr const char* kRejectReasons[] = {"queue_full", "queue_tokens", "too_large", "context_too_long", "draining",
                                            "tenant_queue", "tenant_kv"};
 static_assert(std::size(kRejectReasons) == static_cast<size_t>(RejectReason::kCount));
@@ -209,8 +208,8 @@ std::vector<MetricFamily> EngineFamilies(const EngineStats& stats) {
   return families.Take();
 }
 
-Metrics::Metrics(ModelLabels model, std::function<EngineStats()> snapshot)
-    : model_(std::move(model)), snapshot_(std::move(snapshot)) {}
+Metrics::Metrics(ModelLabels model, std::function<EngineStats()> snapshot, std::function<EnginePulse()> pulse)
+    : model_(std::move(model)), snapshot_(std::move(snapshot)), pulse_(std::move(pulse)) {}
 
 std::vector<MetricFamily> Metrics::Collect() const {
   std::vector<MetricFamily> all = EngineFamilies(snapshot_());
@@ -222,6 +221,10 @@ std::vector<MetricFamily> Metrics::Collect() const {
   families.Add("ration_untrained_routing", "1 if a checkpoint without routers is squeezed by the rule of the label, which costs quality.",
                MetricType::Gauge);
   families.Sample(model_.untrained_routing == "none" ? 0 : 1, {{"rule", model_.untrained_routing}});
+  const EnginePulse pulse = pulse_();
+  families.Gauge("ration_engine_stalled", "1 while the engine has work and has taken no step for --stall_timeout, otherwise 0.",
+                 pulse.stalled ? 1 : 0);
+  families.Gauge("ration_engine_step_age_seconds", "Since the engine's last step; at most 0.2 when it is idle.", pulse.step_age_seconds);
   AddProcessFamilies(&families);
   for (MetricFamily& family : families.Take()) all.push_back(std::move(family));
   return all;

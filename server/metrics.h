@@ -25,14 +25,20 @@ class Metrics final : public prometheus::Collectable {
     std::string family;
     std::string untrained_routing = "none";  // as --untrained_routing
   };
-  // `snapshot` is called by every scrape, from any thread.
-  Metrics(ModelLabels model, std::function<EngineStats()> snapshot);
+  // Of the engine's thread.
+  struct EnginePulse {
+    bool stalled = false;
+    double step_age_seconds = 0;
+  };
+  // `snapshot` and `pulse` are called by every scrape, from any thread.
+  Metrics(ModelLabels model, std::function<EngineStats()> snapshot, std::function<EnginePulse()> pulse);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const ModelLabels model_;
   const std::function<EngineStats()> snapshot_;
+  const std::function<EnginePulse()> pulse_;
 };
 
 // The families of one snapshot, without those of the process; for tests.

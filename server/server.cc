@@ -1,10 +1,6 @@
 #include "server/server.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <fstream>
 #include <utility>
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
@@ -17,12 +13,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
+#include "server/logging.h"
+#include "server/port_file.h"
 
 namespace ration {
 namespace {
 
-constexpr char kServiceName[] = "ration.v1.Generation";
-constexpr char kControlServiceName[] = "ration.v1.Control";
 constexpr int kMaxControlMessageBytes = 64 << 10;
 // Room in a message for everything beside the prompt, so that a prompt that is a little too long gets our message about it and not
 // gRPC's about message sizes.
@@ -58,6 +54,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   context.request_limits.default_queue_time = options.max_queue_time;
   context.stream_limits.unread_end_timeout = options.slow_reader_timeout;
   context.model_info = server->model_.description;
+  context.request_log = std::make_unique<RequestLog>(options.request_log, NewQueuedLogger("requests"));
 
   EngineRunner::Options runner_options;
   runner_options.max_live_requests = options.max_live_requests;
@@ -66,11 +63,24 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   context.runner = server->runner_.get();
   context.delivery = server->delivery_.get();
 
+  server->timer_ = std::make_unique<TimerThread>();
+  EngineWatch::Options watch;
+  watch.stall_timeout = options.stall_timeout;
+  watch.runner = context.runner;
+  watch.clock = context.clock;
+  watch.on_change = [health = &server->health_](bool stalled) { health->SetAlive(!stalled); };
+  server->watch_ = std::make_unique<EngineWatch>(std::move(watch));
+
   RATION_RETURN_IF_ERROR(server->StartGrpc());
   RATION_RETURN_IF_ERROR(server->StartControl());
   RATION_RETURN_IF_ERROR(server->StartMetrics());
-  server->grpc_server_->GetHealthCheckService()->SetServingStatus(kServiceName, true);
-  RATION_RETURN_IF_ERROR(server->WritePortFile());
+  RATION_RETURN_IF_ERROR(server->StartHealth());
+  server->health_.SetReady(true);
+  server->watch_->Start(server->timer_.get());
+  if (!options.port_file.empty()) {
+    RATION_RETURN_IF_ERROR(WritePortFile(
+        options.port_file, {server->port_, server->metrics_port_, server->control_port_, server->health_port()}));
+  }
   return server;
 }
 
@@ -92,6 +102,7 @@ absl::Status Server::StartGrpc() {
     return absl::UnavailableError(
         absl::StrCat("--listen: cannot bind ", options_.listen.ToString(), " (is another server using it?)"));
   }
+  health_.Add(grpc_server_.get(), HealthReporter::Services::kGeneration);
   return absl::OkStatus();
 }
 
@@ -102,6 +113,7 @@ absl::Status Server::StartControl() {
   control.experts = model_.info.experts;
   for (const v1::Expert& expert : model_.description.experts()) control.bytes_per_token.push_back(expert.bytes_per_token());
   control.start_drain = [this] { BeginDrain(); };
+  control.draining = [this] { return draining(); };
   control_service_ = std::make_unique<ControlService>(std::move(control));
 
   grpc::ServerBuilder builder;
@@ -116,7 +128,7 @@ absl::Status Server::StartControl() {
     return absl::UnavailableError(absl::StrCat("--control_listen: cannot bind ", options_.control_listen->ToString(),
                                                " (is another server using it?)"));
   }
-  control_server_->GetHealthCheckService()->SetServingStatus(kControlServiceName, true);
+  health_.Add(control_server_.get(), HealthReporter::Services::kControl);
   return absl::OkStatus();
 }
 
@@ -125,7 +137,11 @@ absl::Status Server::StartMetrics() {
   metrics_ = std::make_unique<Metrics>(
       Metrics::ModelLabels{model_.description.name(), model_.description.architecture(), model_.description.compute_dtype(),
                            model_.description.family(), model_.description.untrained_routing()},
-      [runner = runner_.get()] { return runner->Stats(); });
+      [runner = runner_.get()] { return runner->Stats(); },
+      [watch = watch_.get()] {
+        const EngineWatch::State state = watch->Look();
+        return Metrics::EnginePulse{state.stalled, absl::ToDoubleSeconds(state.step_age)};
+      });
   RATION_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(*options_.metrics_listen, [metrics = metrics_.get()] {
                             return prometheus::TextSerializer().Serialize(metrics->Collect());
                           }));
@@ -133,32 +149,49 @@ absl::Status Server::StartMetrics() {
   return absl::OkStatus();
 }
 
-absl::Status Server::WritePortFile() const {
-  if (options_.port_file.empty()) return absl::OkStatus();
-  const std::string temporary = options_.port_file + ".tmp";  // so that a reader sees all of it or nothing
-  {
-    std::ofstream file(temporary, std::ios::trunc);
-    file << port_ << "\n" << metrics_port_ << "\n" << control_port_ << "\n";
-    file.close();
-    if (!file) return absl::UnavailableError(absl::StrCat("--port_file: cannot write ", temporary));
-  }
-  if (std::rename(temporary.c_str(), options_.port_file.c_str()) != 0) {
-    return absl::UnavailableError(
-        absl::StrCat("--port_file: cannot rename ", temporary, " to ", options_.port_file, ": ", std::strerror(errno)));
-  }
+absl::Status Server::StartHealth() {
+  if (!options_.health_listen.has_value()) return absl::OkStatus();
+  RATION_ASSIGN_OR_RETURN(health_endpoint_, HealthEndpoint::Start(*options_.health_listen));
+  health_.Add(health_endpoint_->server(), HealthReporter::Services::kGeneration);
   return absl::OkStatus();
 }
 
 void Server::BeginDrain() {
-  grpc_server_->GetHealthCheckService()->SetServingStatus(kServiceName, false);
+  {
+    MutexLock lock(&drain_mutex_);
+    if (drain_begun_) return;
+    drain_begun_ = true;
+  }
+  health_.SetReady(false);
+  if (options_.drain_delay <= absl::ZeroDuration()) {
+    spdlog::info("draining: no longer ready, new requests are refused");
+    return RefuseRequests();
+  }
+  spdlog::info("draining: no longer ready, new requests are refused in {}", absl::FormatDuration(options_.drain_delay));
+  timer_->At(absl::Now() + options_.drain_delay, [this] { RefuseRequests(); });
+}
+
+bool Server::draining() const {
+  MutexLock lock(&drain_mutex_);
+  return drain_begun_;
+}
+
+void Server::RefuseRequests() {
   runner_->StartDrain();
+  MutexLock lock(&drain_mutex_);
+  refusing_ = true;
+  refusing_changed_.SignalAll();
 }
 
 bool Server::Drain(absl::Duration grace) {
-  const absl::Time deadline = absl::Now() + grace;
   bool all_ended = true;
   if (grpc_server_ != nullptr) {
     BeginDrain();
+    {
+      MutexLock lock(&drain_mutex_);
+      while (!refusing_) refusing_changed_.Wait(&drain_mutex_);
+    }
+    const absl::Time deadline = absl::Now() + grace;
     all_ended = runner_->WaitUntilIdle(deadline);
     if (!all_ended) {
       spdlog::warn("the grace period is over: ending {} request(s)", context_.live_calls.request_ids().size());
@@ -183,8 +216,13 @@ bool Server::Drain(absl::Duration grace) {
 }
 
 Server::~Server() {
-  if (!drained_) Drain(absl::ZeroDuration());
+  if (!drained_) {
+    if (runner_ != nullptr) RefuseRequests();
+    Drain(absl::ZeroDuration());
+  }
+  timer_.reset();
   // No call is left. The engine goes first: it may still hold references to calls, which use what follows.
+  health_endpoint_.reset();
   control_server_.reset();
   control_service_.reset();
   grpc_server_.reset();

@@ -42,12 +42,14 @@ class ChatServer {
   };
   explicit ChatServer(const std::vector<File>& files, const std::string& max_prompt_bytes = "64KiB") {
     for (const File& file : files) std::ofstream(checkpoint_.File(file.name), std::ios::binary) << file.content;
-    FlagValues flags;
-    flags.model = checkpoint_.directory();
-    flags.listen = flags.metrics_listen = flags.control_listen = "127.0.0.1:0";
-    flags.kv_budget = "2MiB";
-    flags.threads = 1;
-    flags.max_prompt_bytes = max_prompt_bytes;
+    v1::ServerConfig flags;
+    flags.set_model(checkpoint_.directory());
+    flags.set_listen("127.0.0.1:0");
+    flags.set_metrics_listen("127.0.0.1:0");
+    flags.set_control_listen("127.0.0.1:0");
+    flags.set_kv_budget("2MiB");
+    flags.set_threads(1);
+    flags.set_max_prompt_bytes(max_prompt_bytes);
     const auto options = ParseOptions(flags);
     EXPECT_TRUE(options.ok()) << options.status();
     auto model = LoadServedModel(*options);

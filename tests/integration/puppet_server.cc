@@ -41,6 +41,7 @@ PuppetServer::PuppetServer(const Options& options) : strings_(std::make_shared<P
   model.description.set_compute_dtype("float32");
   model.description.set_context_tokens(kPuppetContext);
   model.description.set_has_tokenizer(options.with_tokenizer);
+  model.clock = options.clock;
   model.engine = std::make_unique<PuppetEngine>(strings_, model.clock);
 
   ServerOptions server_options;
@@ -51,6 +52,9 @@ PuppetServer::PuppetServer(const Options& options) : strings_(std::make_shared<P
   server_options.max_live_requests = options.max_live_requests;
   server_options.max_prompt_bytes = options.max_prompt_bytes;
   server_options.slow_reader_timeout = options.slow_reader_timeout;
+  if (options.with_health_port) server_options.health_listen = ListenAddress{"127.0.0.1", 0};
+  server_options.drain_delay = options.drain_delay;
+  server_options.request_log = options.request_log;
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(server_options, std::move(model));
   RATION_CHECK(server.ok());
   server_ = *std::move(server);

@@ -13,6 +13,7 @@
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/status.h>
 
+#include "engine/base/clock.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "proto/control.grpc.pb.h"
 #include "proto/generation.grpc.pb.h"
@@ -33,6 +34,10 @@ class PuppetServer {
     int64_t max_live_requests = 4096;
     int64_t max_prompt_bytes = 64 << 10;
     absl::Duration slow_reader_timeout = absl::Seconds(30);
+    bool with_health_port = false;
+    absl::Duration drain_delay;
+    const Clock* clock = Clock::Real();
+    RequestLogOptions request_log;
   };
   PuppetServer() : PuppetServer(Options()) {}
   explicit PuppetServer(const Options& options);

@@ -1,15 +1,10 @@
 // The program itself, as an operator runs it: command line, start, drain on signals, exit status.
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -24,98 +19,13 @@
 #include "absl/time/time.h"
 #include "proto/generation.grpc.pb.h"
 #include "tests/integration/puppet_server.h"
+#include "tests/integration/rationd_process.h"
 #include "tests/testing/tiny_checkpoint.h"
-
-extern char** environ;
 
 namespace ration {
 namespace {
 
 using ::testing::HasSubstr;
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// A child process of the server's binary; killed if the test leaves it behind.
-class Rationd {
- public:
-  explicit Rationd(const std::vector<std::string>& flags) {
-    static int serial = 0;
-    const std::string base = absl::StrCat(::testing::TempDir(), "/rationd", ++serial, "_", getpid());
-    output_ = base + ".log";
-    port_file_ = base + ".ports";
-    std::vector<std::string> arguments = {"server/rationd"};
-    arguments.insert(arguments.end(), flags.begin(), flags.end());
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 1, output_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    EXPECT_EQ(posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-  }
-  // One that serves `model` and is ready.
-  static std::unique_ptr<Rationd> Serving(const std::string& model, std::vector<std::string> flags) {
-    const std::string port_file = absl::StrCat(::testing::TempDir(), "/ports_", getpid(), "_", absl::ToUnixNanos(absl::Now()));
-    flags.insert(flags.end(), {"--model=" + model, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
-                               "--control_listen=127.0.0.1:0", "--threads=1",
-                               "--kv_budget=4MiB", "--port_file=" + port_file});
-    auto rationd = std::make_unique<Rationd>(flags);
-    while (access(port_file.c_str(), R_OK) != 0 && rationd->IsRunning()) absl::SleepFor(absl::Milliseconds(5));
-    std::istringstream(ReadFile(port_file)) >> rationd->port_ >> rationd->metrics_port_ >> rationd->control_port_;
-    EXPECT_GT(rationd->port_, 0) << rationd->output();
-    EXPECT_GT(rationd->metrics_port_, 0);
-    EXPECT_GT(rationd->control_port_, 0);
-    rationd->channel_ =
-        grpc::CreateChannel(absl::StrCat("127.0.0.1:", rationd->port_), grpc::InsecureChannelCredentials());
-    rationd->stub_ = v1::Generation::NewStub(rationd->channel_);
-    return rationd;
-  }
-  ~Rationd() {
-    if (IsRunning()) {
-      kill(pid_, SIGKILL);
-      Wait();
-    }
-  }
-
-  void Signal(int number) { kill(pid_, number); }
-  // The exit status; -1 if a signal ended it.
-  int Wait() {
-    if (!reaped_) waitpid(pid_, &wait_status_, 0);
-    reaped_ = true;
-    return WIFEXITED(wait_status_) ? WEXITSTATUS(wait_status_) : -1;
-  }
-  bool IsRunning() {
-    if (!reaped_ && waitpid(pid_, &wait_status_, WNOHANG) == pid_) reaped_ = true;
-    return !reaped_;
-  }
-  std::string output() const { return ReadFile(output_); }
-  v1::Generation::Stub& stub() { return *stub_; }
-  const std::shared_ptr<grpc::Channel>& channel() { return channel_; }
-  int port() const { return port_; }
-
- private:
-  pid_t pid_ = 0;
-  int wait_status_ = 0;
-  bool reaped_ = false;
-  std::string output_, port_file_;
-  int port_ = 0, metrics_port_ = 0, control_port_ = 0;
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<v1::Generation::Stub> stub_;
-};
-
-v1::GenerateRequest LongRequest(int64_t tokens) {
-  v1::GenerateRequest request = SimpleRequest("long", tokens);
-  request.mutable_stopping()->set_ignore_eos(true);
-  request.mutable_sampling()->set_seed(1);
-  return request;
-}
 
 class RationdTest : public ::testing::Test {
  protected:
@@ -234,6 +144,40 @@ TEST_F(RationdTest, RefusesAWrongCommandLineInOneLineWithStatusTwo) {
     EXPECT_THAT(output, HasSubstr(bad.says));
     EXPECT_EQ(std::count(output.begin(), output.end(), '\n'), 1) << output;
   }
+}
+
+TEST_F(RationdTest, TakesItsSettingsFromAFile) {
+  const std::string path = absl::StrCat(::testing::TempDir(), "/rationd_", getpid(), ".textproto");
+  std::ofstream(path) << "model_name: \"from the file\"\nkv_budget: \"1MiB\"\nhealth_listen: \"127.0.0.1:0\"\n";
+  auto rationd = Rationd::Serving(checkpoint_->directory(), {"--config=" + path});
+  v1::GetModelInfoResponse info;
+  grpc::ClientContext call;
+  ASSERT_TRUE(rationd->stub().GetModelInfo(&call, v1::GetModelInfoRequest(), &info).ok());
+  EXPECT_EQ(info.name(), "from the file");
+  EXPECT_GT(info.kv_budget_bytes(), 2 << 20) << "the command line wins";
+  ASSERT_GT(rationd->health_port(), 0);
+  const auto health =
+      grpc::CreateChannel(absl::StrCat("127.0.0.1:", rationd->health_port()), grpc::InsecureChannelCredentials());
+  EXPECT_EQ(HealthOf(health, "ration.v1.Generation"), "SERVING");
+  rationd->Signal(SIGTERM);
+  EXPECT_EQ(rationd->Wait(), 0);
+
+  Rationd print({"--config=" + path, "--model=" + checkpoint_->directory(), "--print_config"});
+  EXPECT_EQ(print.Wait(), 0);
+  EXPECT_THAT(print.output(), HasSubstr("kv_budget: \"1MiB\"\n"));
+  EXPECT_THAT(print.output(), HasSubstr("grace_period: \"25s\"\n"));
+
+  std::ofstream(path) << "\n  threads: -1\n";
+  Rationd bad({"--config=" + path, "--model=" + checkpoint_->directory()});
+  EXPECT_EQ(bad.Wait(), 2);
+  EXPECT_THAT(bad.output(), ::testing::StartsWith(absl::StrCat("rationd: ", path, ":2:3: threads: must be in [0, 1024], not -1")));
+  unlink(path.c_str());
+}
+
+TEST_F(RationdTest, AFailedStartIsAnEventInAJsonLog) {
+  Rationd rationd({"--model=/does/not/exist", "--log_format=json"});
+  EXPECT_EQ(rationd.Wait(), 2);
+  EXPECT_THAT(rationd.output(), ::testing::MatchesRegex("\\{\"time\":\"[^\"]*\",\"level\":\"error\",\"message\":\"/does/not/exist[^\n]*\"\\}\n"));
 }
 
 TEST_F(RationdTest, SaysInOneLineThatItsPortIsTaken) {

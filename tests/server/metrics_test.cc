@@ -102,12 +102,14 @@ TEST(Metrics, AsksForANewSnapshotAtEveryScrape) {
     EngineStats stats = TwoExperts();
     stats.requests_running = ++scrapes;
     return stats;
-  });
+  }, [&scrapes] { return Metrics::EnginePulse{scrapes > 1, 0.5}; });
   const prometheus::TextSerializer serializer;
   EXPECT_THAT(serializer.Serialize(metrics.Collect()), HasSubstr("ration_requests_running 1\n"));
   const std::string second = serializer.Serialize(metrics.Collect());
   EXPECT_THAT(second, HasSubstr("ration_requests_running 2\n"));
   EXPECT_THAT(second, HasSubstr("ration_model_info{name=\"m\",architecture=\"A\",dtype=\"float32\",family=\"\"} 1\n"));
+  EXPECT_THAT(second, HasSubstr("ration_engine_stalled 1\n"));
+  EXPECT_THAT(second, HasSubstr("ration_engine_step_age_seconds 0.5\n"));
   EXPECT_THAT(second, HasSubstr("process_open_fds "));
 }
 

@@ -45,7 +45,7 @@ class Soak:
             if self.server.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("soak: rationd did not start:\n" + open(self.log.name).read())
             time.sleep(0.05)
-        self.grpc, _, self.control = (f"127.0.0.1:{port}" for port in open(ports).read().split())
+        self.grpc, _, self.control, _ = (f"127.0.0.1:{port}" for port in open(ports).read().split())
         self.counts = {"samples": 0, "budget": 0, "refused": 0, "ratio": 0, "policy": 0}
         self.most_used = 0
         self.regrouped = 0

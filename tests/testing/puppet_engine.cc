@@ -113,6 +113,18 @@ void PuppetStrings::ChangeStats(std::function<void(EngineStats*)> change) {
   changes_.push_back(std::move(change));
 }
 
+bool PuppetStrings::HoldSteps() {
+  MutexLock lock(&mutex_);
+  hold_steps_ = true;
+  return WaitUntil([&] { return step_held_; });
+}
+
+void PuppetStrings::ReleaseSteps() {
+  MutexLock lock(&mutex_);
+  hold_steps_ = false;
+  changed_.SignalAll();
+}
+
 void PuppetStrings::StartAutopilot(std::string text) {
   MutexLock lock(&mutex_);
   autopilot_text_ = std::move(text);
@@ -208,6 +220,10 @@ bool PuppetEngine::Step() {
   std::vector<Piece> pieces;
   {
     MutexLock lock(&strings_->mutex_);
+    strings_->step_held_ = strings_->hold_steps_;
+    strings_->changed_.SignalAll();
+    while (strings_->hold_steps_) strings_->changed_.Wait(&strings_->mutex_);
+    strings_->step_held_ = false;
     for (auto& [id, live] : strings_->live_) {
       if (strings_->autopilot_text_.has_value() && !live.paused) {
         GenerationDelta delta;

@@ -56,6 +56,10 @@ class PuppetStrings {
   void CompleteBudget(absl::Status status = absl::OkStatus());
   // Changes the numbers that the engine publishes, in its next step.
   void ChangeStats(std::function<void(EngineStats*)> change);
+  // The next step hangs, as one that a driver or a lock holds up; returns when the engine's thread is in it (ten seconds at most; false
+  // if it did not come). Release it before the engine goes.
+  bool HoldSteps();
+  void ReleaseSteps();
   // `text` is what each token of the autopilot says.
   void StartAutopilot(std::string text);
 
@@ -79,6 +83,8 @@ class PuppetStrings {
   absl::Status reject_with_ ABSL_GUARDED_BY(mutex_);
   std::optional<std::string> autopilot_text_ ABSL_GUARDED_BY(mutex_);
   int64_t submitted_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool hold_steps_ ABSL_GUARDED_BY(mutex_) = false;
+  bool step_held_ ABSL_GUARDED_BY(mutex_) = false;
   bool hold_budgets_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<BudgetChange> budget_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> complete_budget_ ABSL_GUARDED_BY(mutex_);
