@@ -1,35 +1,79 @@
 #include "server/flag_parser.h"
 
-#include <algorithm>
+#include <cstdint>
 
-#include "absl/flags/commandlineflag.h"
-#include "absl/flags/reflection.h"
-#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "engine/base/quote.h"
+#include "engine/base/status_macros.h"
+#include "proto/config.pb.h"
 
 namespace ration {
 namespace {
 
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
 constexpr size_t kHelpColumns = 100;
 
-absl::CommandLineFlag* FindFlag(absl::Span<const absl::string_view> names, absl::string_view name) {
-  return std::find(names.begin(), names.end(), name) == names.end() ? nullptr : absl::FindCommandLineFlag(name);
+absl::Status WrongType(const FieldDescriptor& field, absl::string_view type, absl::string_view value) {
+  return absl::InvalidArgumentError(absl::StrCat("--", field.name(), ": must be ", type, ", not ", Quoted(value)));
 }
 
-absl::Status SetFlag(absl::CommandLineFlag* flag, absl::string_view value) {
-  std::string error;
-  if (flag->ParseFrom(value, &error)) return absl::OkStatus();
-  const size_t line_end = error.find('\n');
-  return absl::InvalidArgumentError(
-      absl::StrCat("--", flag->Name(), ": cannot read ", Quoted(value), ": ", error.substr(0, line_end)));
+absl::Status SetField(const FieldDescriptor& field, absl::string_view value, Message* message) {
+  const google::protobuf::Reflection& reflection = *message->GetReflection();
+  if (field.is_repeated()) {
+    reflection.ClearField(message, &field);
+    if (value.empty()) return absl::OkStatus();
+    for (absl::string_view part : absl::StrSplit(value, ',')) reflection.AddString(message, &field, std::string(part));
+    return absl::OkStatus();
+  }
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_BOOL: {
+      bool parsed = false;
+      if (!absl::SimpleAtob(value, &parsed)) return WrongType(field, "true or false", value);
+      reflection.SetBool(message, &field, parsed);
+      return absl::OkStatus();
+    }
+    case FieldDescriptor::CPPTYPE_INT64: {
+      int64_t parsed = 0;
+      if (!absl::SimpleAtoi(value, &parsed)) return WrongType(field, "a whole number", value);
+      reflection.SetInt64(message, &field, parsed);
+      return absl::OkStatus();
+    }
+    case FieldDescriptor::CPPTYPE_DOUBLE: {
+      double parsed = 0;
+      if (!absl::SimpleAtod(value, &parsed)) return WrongType(field, "a number", value);
+      reflection.SetDouble(message, &field, parsed);
+      return absl::OkStatus();
+    }
+    case FieldDescriptor::CPPTYPE_STRING:
+      reflection.SetString(message, &field, std::string(value));
+      return absl::OkStatus();
+    default:
+      return absl::InternalError(absl::StrCat("--", field.name(), ": a flag cannot have this type"));
+  }
+}
+
+void AppendWrapped(absl::string_view text, std::string* help) {
+  std::string line = "     ";
+  for (absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    if (line.size() + 1 + word.size() > kHelpColumns) {
+      absl::StrAppend(help, line, "\n");
+      line = "     ";
+    }
+    absl::StrAppend(&line, " ", word);
+  }
+  absl::StrAppend(help, line, "\n");
 }
 
 }  // namespace
 
-absl::Status ParseFlags(absl::Span<const absl::string_view> names, absl::Span<const std::string> arguments) {
+absl::Status ParseFlags(absl::Span<const std::string> arguments, Message* message, std::set<std::string>* given) {
+  const google::protobuf::Descriptor& fields = *message->GetDescriptor();
   for (size_t i = 0; i < arguments.size(); ++i) {
     absl::string_view argument = arguments[i];
     if (!absl::ConsumePrefix(&argument, "--") || argument.empty()) {
@@ -37,47 +81,50 @@ absl::Status ParseFlags(absl::Span<const absl::string_view> names, absl::Span<co
     }
     const size_t equals = argument.find('=');
     const absl::string_view name = argument.substr(0, equals);
-    absl::CommandLineFlag* flag = FindFlag(names, name);
-    absl::Status status;
-    if (flag != nullptr && equals != absl::string_view::npos) {
-      status = SetFlag(flag, argument.substr(equals + 1));
-    } else if (flag != nullptr && flag->IsOfType<bool>()) {
-      status = SetFlag(flag, "true");
-    } else if (flag != nullptr) {
-      if (i + 1 == arguments.size()) return absl::InvalidArgumentError(absl::StrCat("--", name, ": needs a value"));
-      status = SetFlag(flag, arguments[++i]);
-    } else {
+    const FieldDescriptor* field = fields.FindFieldByName(std::string(name));
+    absl::string_view value = equals == absl::string_view::npos ? "true" : argument.substr(equals + 1);
+    if (field == nullptr) {
       absl::string_view positive = argument;
-      flag = absl::ConsumePrefix(&positive, "no") ? FindFlag(names, positive) : nullptr;
-      if (flag == nullptr || !flag->IsOfType<bool>()) {
+      field = absl::ConsumePrefix(&positive, "no") ? fields.FindFieldByName(std::string(positive)) : nullptr;
+      if (field == nullptr || field->cpp_type() != FieldDescriptor::CPPTYPE_BOOL) {
         return absl::InvalidArgumentError(absl::StrCat("unknown flag ", Quoted(absl::StrCat("--", name)), "; see --help"));
       }
-      status = SetFlag(flag, "false");
+      value = "false";
+    } else if (equals == absl::string_view::npos && field->cpp_type() != FieldDescriptor::CPPTYPE_BOOL) {
+      if (i + 1 == arguments.size()) return absl::InvalidArgumentError(absl::StrCat("--", name, ": needs a value"));
+      value = arguments[++i];
     }
-    if (!status.ok()) return status;
+    RATION_RETURN_IF_ERROR(SetField(*field, value, message));
+    given->insert(field->name());
   }
   return absl::OkStatus();
 }
 
-std::string FlagsHelp(absl::Span<const absl::string_view> names) {
+std::string DefaultText(const FieldDescriptor& field) {
+  if (field.is_repeated()) return "";
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return field.default_value_bool() ? "true" : "false";
+    case FieldDescriptor::CPPTYPE_INT64:
+      return absl::StrCat(field.default_value_int64());
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return absl::StrCat(field.default_value_double());
+    default:
+      return field.default_value_string();
+  }
+}
+
+std::string FlagsHelp(const google::protobuf::Descriptor& message) {
   std::string help;
-  for (absl::string_view name : names) {
-    const absl::CommandLineFlag* flag = absl::FindCommandLineFlag(name);
-    if (flag == nullptr) continue;
-    absl::StrAppend(&help, "  --", name);
-    const std::string default_value = flag->DefaultValue();
-    if (!default_value.empty()) absl::StrAppend(&help, " (default ", default_value, ")");
-    help += "\n";
-    std::string line = "     ";
-    const std::string description = flag->Help();
-    for (absl::string_view word : absl::StrSplit(description, ' ', absl::SkipEmpty())) {
-      if (line.size() + 1 + word.size() > kHelpColumns) {
-        absl::StrAppend(&help, line, "\n");
-        line = "     ";
-      }
-      absl::StrAppend(&line, " ", word);
+  for (int i = 0; i < message.field_count(); ++i) {
+    const FieldDescriptor& field = *message.field(i);
+    if (field.options().HasExtension(v1::section)) {
+      absl::StrAppend(&help, i == 0 ? "" : "\n", field.options().GetExtension(v1::section), "\n");
     }
-    absl::StrAppend(&help, line, "\n");
+    absl::StrAppend(&help, "  --", field.name());
+    if (const std::string text = DefaultText(field); !text.empty()) absl::StrAppend(&help, " (default ", text, ")");
+    help += "\n";
+    AppendWrapped(field.options().GetExtension(v1::help), &help);
   }
   return help;
 }

@@ -30,8 +30,10 @@ absl::Status CheckNumber(absl::string_view flag, double value, double low, doubl
   return Invalid(flag, absl::StrCat("in [", low, ", ", high, "]"), value);
 }
 
-absl::Status CheckDuration(absl::string_view flag, absl::Duration value, absl::Duration low) {
-  if (value >= low && value <= absl::Hours(24)) return absl::OkStatus();
+absl::StatusOr<absl::Duration> ParseTime(absl::string_view flag, absl::string_view text, absl::Duration low) {
+  absl::Duration value;
+  if (!absl::ParseDuration(text, &value)) return Invalid(flag, "a time with a unit, e.g. 30s, 1m30s or 250ms", Quoted(text));
+  if (value >= low && value <= absl::Hours(24)) return value;
   return Invalid(flag, absl::StrCat("in [", absl::FormatDuration(low), ", 24h]"), absl::FormatDuration(value));
 }
 
@@ -61,96 +63,96 @@ absl::StatusOr<spdlog::level::level_enum> ParseLogLevel(absl::string_view text) 
   return Invalid("log_level", "debug, info, warning, error or off", Quoted(text));
 }
 
-absl::StatusOr<ServerOptions> ParseServerOptions(const FlagValues& flags) {
+absl::StatusOr<ServerOptions> ParseServerOptions(const v1::ServerConfig& config) {
   ServerOptions options;
-  options.insecure = flags.insecure;
-  options.port_file = flags.port_file;
-  RATION_ASSIGN_OR_RETURN(options.listen, ListenAddress::Parse("listen", flags.listen));
-  RATION_RETURN_IF_ERROR(CheckReach("listen", options.listen, flags.insecure));
+  options.insecure = config.insecure();
+  options.port_file = config.port_file();
+  RATION_ASSIGN_OR_RETURN(options.listen, ListenAddress::Parse("listen", config.listen()));
+  RATION_RETURN_IF_ERROR(CheckReach("listen", options.listen, config.insecure()));
   options.metrics_listen.reset();
-  if (!flags.metrics_listen.empty()) {
-    RATION_ASSIGN_OR_RETURN(options.metrics_listen, ListenAddress::Parse("metrics_listen", flags.metrics_listen));
-    RATION_RETURN_IF_ERROR(CheckReach("metrics_listen", *options.metrics_listen, flags.insecure));
+  if (!config.metrics_listen().empty()) {
+    RATION_ASSIGN_OR_RETURN(options.metrics_listen, ListenAddress::Parse("metrics_listen", config.metrics_listen()));
+    RATION_RETURN_IF_ERROR(CheckReach("metrics_listen", *options.metrics_listen, config.insecure()));
   }
   options.control_listen.reset();
-  if (!flags.control_listen.empty()) {
-    RATION_ASSIGN_OR_RETURN(options.control_listen, ListenAddress::Parse("control_listen", flags.control_listen));
-    RATION_RETURN_IF_ERROR(CheckReach("control_listen", *options.control_listen, flags.insecure));
+  if (!config.control_listen().empty()) {
+    RATION_ASSIGN_OR_RETURN(options.control_listen, ListenAddress::Parse("control_listen", config.control_listen()));
+    RATION_RETURN_IF_ERROR(CheckReach("control_listen", *options.control_listen, config.insecure()));
   }
-  RATION_RETURN_IF_ERROR(CheckDuration("max_queue_time", flags.max_queue_time, absl::ZeroDuration()));
-  options.max_queue_time = flags.max_queue_time > absl::ZeroDuration() ? flags.max_queue_time : absl::InfiniteDuration();
+  RATION_ASSIGN_OR_RETURN(options.max_queue_time, ParseTime("max_queue_time", config.max_queue_time(), absl::ZeroDuration()));
+  if (options.max_queue_time == absl::ZeroDuration()) options.max_queue_time = absl::InfiniteDuration();
   RATION_ASSIGN_OR_RETURN(options.max_prompt_bytes,
-                          ParseBytes("max_prompt_bytes", flags.max_prompt_bytes, 1, int64_t{256} << 20));
-  RATION_RETURN_IF_ERROR(CheckDuration("grace_period", flags.grace_period, absl::ZeroDuration()));
-  options.grace_period = flags.grace_period;
-  RATION_RETURN_IF_ERROR(CheckDuration("slow_reader_timeout", flags.slow_reader_timeout, absl::Milliseconds(1)));
-  options.slow_reader_timeout = flags.slow_reader_timeout;
-  RATION_RETURN_IF_ERROR(CheckRange("max_running_requests", flags.max_running_requests, 1, 65536));
-  RATION_RETURN_IF_ERROR(CheckRange("max_queued_requests", flags.max_queued_requests, 1, 1 << 20));
-  options.max_live_requests = flags.max_running_requests + flags.max_queued_requests;
+                          ParseBytes("max_prompt_bytes", config.max_prompt_bytes(), 1, int64_t{256} << 20));
+  RATION_ASSIGN_OR_RETURN(options.grace_period, ParseTime("grace_period", config.grace_period(), absl::ZeroDuration()));
+  RATION_ASSIGN_OR_RETURN(options.slow_reader_timeout,
+                          ParseTime("slow_reader_timeout", config.slow_reader_timeout(), absl::Milliseconds(1)));
+  RATION_RETURN_IF_ERROR(CheckRange("max_running_requests", config.max_running_requests(), 1, 65536));
+  RATION_RETURN_IF_ERROR(CheckRange("max_queued_requests", config.max_queued_requests(), 1, 1 << 20));
+  options.max_live_requests = config.max_running_requests() + config.max_queued_requests();
   return options;
 }
 
 // What BudgetController does not check, as it depends on the checkpoint, is checked when that is read.
-absl::Status ParsePolicy(const FlagValues& flags, Engine::Options* engine) {
-  if (flags.policy == "static") {
+absl::Status ParsePolicy(const v1::ServerConfig& config, Engine::Options* engine) {
+  if (config.policy() == "static") {
     engine->budget_policy = BudgetPolicy::kStatic;
-  } else if (flags.policy == "preempt") {
+  } else if (config.policy() == "preempt") {
     engine->budget_policy = BudgetPolicy::kPreempt;
-  } else if (flags.policy != "governor") {
-    return Invalid("policy", "governor, static or preempt", Quoted(flags.policy));
+  } else if (config.policy() != "governor") {
+    return Invalid("policy", "governor, static or preempt", Quoted(config.policy()));
   }
   Policy& policy = engine->policy;
-  RATION_RETURN_IF_ERROR(CheckNumber("kv_floor", flags.kv_floor, 0, 1));
-  RATION_RETURN_IF_ERROR(CheckNumber("kv_ceiling", flags.kv_ceiling, flags.kv_floor, 1));
-  RATION_RETURN_IF_ERROR(CheckNumber("rise_per_second", flags.rise_per_second, 1e-6, 1e6));
-  RATION_RETURN_IF_ERROR(CheckNumber("dead_band", flags.dead_band, 0, 1));
-  RATION_RETURN_IF_ERROR(CheckNumber("headroom", flags.headroom, 0, 0.5));
-  RATION_RETURN_IF_ERROR(CheckNumber("admission_overcommit", flags.admission_overcommit, 1, 1000));
-  RATION_RETURN_IF_ERROR(CheckRange("max_queued_tokens", flags.max_queued_tokens, 1, int64_t{1} << 40));
-  RATION_RETURN_IF_ERROR(CheckDuration("priority_aging", flags.priority_aging, absl::ZeroDuration()));
-  policy.floor = flags.kv_floor;
-  policy.ceiling = flags.kv_ceiling;
-  policy.gains.rise_per_second = flags.rise_per_second;
-  policy.gains.dead_band = flags.dead_band;
-  policy.gains.headroom = flags.headroom;
-  policy.admission_overcommit = flags.admission_overcommit;
-  policy.max_queued_tokens = flags.max_queued_tokens;
-  engine->priority_aging = flags.priority_aging;
+  RATION_RETURN_IF_ERROR(CheckNumber("kv_floor", config.kv_floor(), 0, 1));
+  RATION_RETURN_IF_ERROR(CheckNumber("kv_ceiling", config.kv_ceiling(), config.kv_floor(), 1));
+  RATION_RETURN_IF_ERROR(CheckNumber("rise_per_second", config.rise_per_second(), 1e-6, 1e6));
+  RATION_RETURN_IF_ERROR(CheckNumber("dead_band", config.dead_band(), 0, 1));
+  RATION_RETURN_IF_ERROR(CheckNumber("headroom", config.headroom(), 0, 0.5));
+  RATION_RETURN_IF_ERROR(CheckNumber("admission_overcommit", config.admission_overcommit(), 1, 1000));
+  RATION_RETURN_IF_ERROR(CheckRange("max_queued_tokens", config.max_queued_tokens(), 1, int64_t{1} << 40));
+  RATION_ASSIGN_OR_RETURN(engine->priority_aging, ParseTime("priority_aging", config.priority_aging(), absl::ZeroDuration()));
+  policy.floor = config.kv_floor();
+  policy.ceiling = config.kv_ceiling();
+  policy.gains.rise_per_second = config.rise_per_second();
+  policy.gains.dead_band = config.dead_band();
+  policy.gains.headroom = config.headroom();
+  policy.admission_overcommit = config.admission_overcommit();
+  policy.max_queued_tokens = config.max_queued_tokens();
   return absl::OkStatus();
 }
 
-absl::StatusOr<EngineFactoryOptions> ParseEngineOptions(const FlagValues& flags) {
+absl::StatusOr<EngineFactoryOptions> ParseEngineOptions(const v1::ServerConfig& config) {
   EngineFactoryOptions options;
-  if (flags.model.empty()) return absl::InvalidArgumentError("--model: must name the directory of a model");
-  options.directory = flags.model;
-  options.ratio = flags.ratio;
-  RATION_ASSIGN_OR_RETURN(options.kv_budget_bytes, ParseBytes("kv_budget", flags.kv_budget, 1, int64_t{1} << 50));
-  RATION_ASSIGN_OR_RETURN(options.page_bytes, ParseBytes("page_bytes", flags.page_bytes, 0, int64_t{1} << 30));
-  const absl::StatusOr<UntrainedRouting> untrained = ParseUntrainedRouting(flags.untrained_routing);
+  if (config.model().empty()) return absl::InvalidArgumentError("--model: must name the directory of a model");
+  options.directory = config.model();
+  options.ratio = config.ratio();
+  RATION_ASSIGN_OR_RETURN(options.kv_budget_bytes, ParseBytes("kv_budget", config.kv_budget(), 1, int64_t{1} << 50));
+  RATION_ASSIGN_OR_RETURN(options.page_bytes, ParseBytes("page_bytes", config.page_bytes(), 0, int64_t{1} << 30));
+  const absl::StatusOr<UntrainedRouting> untrained = ParseUntrainedRouting(config.untrained_routing());
   if (!untrained.ok()) return absl::InvalidArgumentError(absl::StrCat("--untrained_routing: ", untrained.status().message()));
   options.untrained_routing = *untrained;
-  if (flags.decode_rule == "argmax") {
+  if (config.decode_rule() == "argmax") {
     options.decode_rule = DecodeRule::kArgmax;
-  } else if (flags.decode_rule != "threshold") {
-    return Invalid("decode_rule", "threshold or argmax", Quoted(flags.decode_rule));
+  } else if (config.decode_rule() != "threshold") {
+    return Invalid("decode_rule", "threshold or argmax", Quoted(config.decode_rule()));
   }
-  if (flags.dtype == "float32") {
+  if (config.dtype() == "float32") {
     options.compute = ComputeType::kFloat32;
-  } else if (flags.dtype == "bfloat16") {
+  } else if (config.dtype() == "bfloat16") {
     options.compute = ComputeType::kBFloat16;
-  } else if (flags.dtype != "auto") {
-    return Invalid("dtype", "auto, float32 or bfloat16", Quoted(flags.dtype));
+  } else if (config.dtype() != "auto") {
+    return Invalid("dtype", "auto, float32 or bfloat16", Quoted(config.dtype()));
   }
-  RATION_RETURN_IF_ERROR(CheckRange("threads", flags.threads, 0, 1024));
-  options.threads = flags.threads > 0 ? flags.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  RATION_RETURN_IF_ERROR(CheckRange("max_batched_tokens", flags.max_batched_tokens, 1, 1 << 20));
-  options.engine.max_batched_tokens = flags.max_batched_tokens;
-  options.engine.max_running_requests = flags.max_running_requests;
-  options.ladder = flags.ladder;
-  RATION_RETURN_IF_ERROR(ParsePolicy(flags, &options.engine));
-  options.engine.policy.max_queued_requests = flags.max_queued_requests;
-  options.engine.slow_reader_timeout = flags.slow_reader_timeout;
+  RATION_RETURN_IF_ERROR(CheckRange("threads", config.threads(), 0, 1024));
+  options.threads = config.threads() > 0 ? static_cast<int>(config.threads())
+                                         : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  RATION_RETURN_IF_ERROR(CheckRange("max_batched_tokens", config.max_batched_tokens(), 1, 1 << 20));
+  options.engine.max_batched_tokens = config.max_batched_tokens();
+  options.engine.max_running_requests = config.max_running_requests();
+  options.ladder.assign(config.ladder().begin(), config.ladder().end());
+  RATION_RETURN_IF_ERROR(ParsePolicy(config, &options.engine));
+  options.engine.policy.max_queued_requests = config.max_queued_requests();
+  RATION_ASSIGN_OR_RETURN(options.engine.slow_reader_timeout,
+                          ParseTime("slow_reader_timeout", config.slow_reader_timeout(), absl::Milliseconds(1)));
   options.engine.seed = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()));
   return options;
 }
@@ -165,12 +167,12 @@ std::string LastComponent(absl::string_view directory) {
 
 }  // namespace
 
-absl::StatusOr<RationdOptions> ParseOptions(const FlagValues& flags) {
+absl::StatusOr<RationdOptions> ParseOptions(const v1::ServerConfig& config) {
   RationdOptions options;
-  RATION_ASSIGN_OR_RETURN(options.server, ParseServerOptions(flags));
-  RATION_ASSIGN_OR_RETURN(options.engine, ParseEngineOptions(flags));
-  options.model_name = flags.model_name.empty() ? LastComponent(flags.model) : flags.model_name;
-  RATION_ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(flags.log_level));
+  RATION_ASSIGN_OR_RETURN(options.server, ParseServerOptions(config));
+  RATION_ASSIGN_OR_RETURN(options.engine, ParseEngineOptions(config));
+  options.model_name = config.model_name().empty() ? LastComponent(config.model()) : config.model_name();
+  RATION_ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(config.log_level()));
   return options;
 }
 

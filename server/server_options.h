@@ -1,4 +1,4 @@
-// What the operator asked for, validated: the text of the command line's flags becomes native values here and nowhere else.
+// What the operator asked for, validated: the settings of config.proto become native values here and nowhere else.
 // Layer: server. Value types; stateless functions.
 #ifndef RATION_SERVER_SERVER_OPTIONS_H_
 #define RATION_SERVER_SERVER_OPTIONS_H_
@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/engine_factory_options.h"
+#include "proto/config.pb.h"
 #include "server/listen_address.h"
 
 namespace ration {
@@ -38,45 +39,8 @@ struct RationdOptions {
   spdlog::level::level_enum log_level = spdlog::level::info;
 };
 
-// The flags as given; main.cc declares them with these defaults.
-struct FlagValues {
-  std::string model;
-  std::string model_name;
-  std::string listen = "127.0.0.1:50051";
-  std::string metrics_listen = "127.0.0.1:9091";
-  std::string control_listen = "127.0.0.1:50052";
-  std::string port_file;
-  std::string kv_budget = "1GiB";
-  std::string ratio;
-  std::string policy = "governor";
-  std::vector<std::string> ladder;
-  // 0 keeps the default.
-  double kv_floor = 0;
-  double kv_ceiling = 1;
-  double rise_per_second = GovernorGains().rise_per_second;
-  double dead_band = GovernorGains().dead_band;
-  double headroom = GovernorGains().headroom;
-  double admission_overcommit = 1;
-  std::string decode_rule = "threshold";
-  std::string untrained_routing = "none";
-  std::string dtype = "auto";
-  int32_t threads = 0;
-  int64_t max_batched_tokens = 2048;
-  int64_t max_running_requests = 256;
-  int64_t max_queued_requests = 1024;
-  int64_t max_queued_tokens = Policy().max_queued_tokens;
-  absl::Duration max_queue_time = absl::ZeroDuration();  // 0: none
-  absl::Duration priority_aging = absl::Seconds(10);
-  std::string page_bytes = "0";
-  std::string max_prompt_bytes = "1MiB";
-  absl::Duration grace_period = absl::Seconds(25);
-  absl::Duration slow_reader_timeout = absl::Seconds(30);
-  bool insecure = false;
-  std::string log_level = "info";
-};
-
 // InvalidArgument names the flag, the limit and the value.
-absl::StatusOr<RationdOptions> ParseOptions(const FlagValues& flags);
+absl::StatusOr<RationdOptions> ParseOptions(const v1::ServerConfig& config);
 
 }  // namespace ration
 

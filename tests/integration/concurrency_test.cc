@@ -75,16 +75,16 @@ void WaitForZero(const std::atomic<int>& left) {
 class ConcurrencyTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    FlagValues flags;
-    flags.model = checkpoint_.directory();
-    flags.listen = "127.0.0.1:0";
-    flags.metrics_listen = "";
-    flags.control_listen = "";
-    flags.kv_budget = "2MiB";  // far less than 200 such requests need at once
-    flags.policy = "static";   // the same tokens as alone are promised at a fixed ratio only
-    flags.threads = 2;
-    flags.max_running_requests = 64;
-    flags.log_level = "warning";
+    v1::ServerConfig flags;
+    flags.set_model(checkpoint_.directory());
+    flags.set_listen("127.0.0.1:0");
+    flags.set_metrics_listen("");
+    flags.set_control_listen("");
+    flags.set_kv_budget("2MiB");  // far less than 200 such requests need at once
+    flags.set_policy("static");   // the same tokens as alone are promised at a fixed ratio only
+    flags.set_threads(2);
+    flags.set_max_running_requests(64);
+    flags.set_log_level("warning");
     Adapt(&flags);
     const auto options = ParseOptions(flags);
     ASSERT_TRUE(options.ok()) << options.status();
@@ -96,7 +96,7 @@ class ConcurrencyTest : public ::testing::Test {
     stub_ = v1::Generation::NewStub(NewChannel());
   }
 
-  virtual void Adapt(FlagValues* flags) { static_cast<void>(flags); }
+  virtual void Adapt(v1::ServerConfig* flags) { static_cast<void>(flags); }
 
   std::shared_ptr<grpc::Channel> NewChannel() const {
     grpc::ChannelArguments arguments;
@@ -234,10 +234,10 @@ TEST_F(ConcurrencyTest, ARequestThatCanNeverFitIsRefusedWithBytesNeededAndBytesT
 
 class FullQueueTest : public ConcurrencyTest {
  protected:
-  void Adapt(FlagValues* flags) override {
-    flags->kv_budget = "256MiB";
-    flags->max_running_requests = 2;
-    flags->max_queued_requests = 4;
+  void Adapt(v1::ServerConfig* flags) override {
+    flags->set_kv_budget("256MiB");
+    flags->set_max_running_requests(2);
+    flags->set_max_queued_requests(4);
   }
 };
 

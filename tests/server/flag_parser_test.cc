@@ -1,65 +1,89 @@
 #include "server/flag_parser.h"
 
+#include <set>
 #include <string>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "absl/flags/flag.h"
-#include "absl/time/time.h"
-
-ABSL_FLAG(std::string, test_text, "none", "A text with a description that is long enough to need a second line in the help, since "
-                                          "it goes on and on.");
-ABSL_FLAG(int64_t, test_number, 5, "A number.");
-ABSL_FLAG(bool, test_switch, false, "A switch.");
-ABSL_FLAG(absl::Duration, test_duration, absl::Seconds(1), "A duration.");
+#include "absl/strings/str_split.h"
+#include "proto/config.pb.h"
 
 namespace ration {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr absl::string_view kNames[] = {"test_text", "test_number", "test_switch", "test_duration"};
-
 std::string ErrorOf(const std::vector<std::string>& arguments) {
-  const absl::Status status = ParseFlags(kNames, arguments);
+  v1::ServerConfig config;
+  std::set<std::string> given;
+  const absl::Status status = ParseFlags(arguments, &config, &given);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message().find('\n'), absl::string_view::npos) << "one line";
   return std::string(status.message());
 }
 
-TEST(ParseFlags, TakesBothSpellingsAndSwitches) {
-  ASSERT_TRUE(ParseFlags(kNames, {"--test_text=a=b", "--test_number", "-7", "--test_switch", "--test_duration=1m30s"}).ok());
-  EXPECT_EQ(absl::GetFlag(FLAGS_test_text), "a=b");
-  EXPECT_EQ(absl::GetFlag(FLAGS_test_number), -7);
-  EXPECT_TRUE(absl::GetFlag(FLAGS_test_switch));
-  EXPECT_EQ(absl::GetFlag(FLAGS_test_duration), absl::Seconds(90));
-  ASSERT_TRUE(ParseFlags(kNames, {"--notest_switch", "--test_text="}).ok());
-  EXPECT_FALSE(absl::GetFlag(FLAGS_test_switch));
-  EXPECT_EQ(absl::GetFlag(FLAGS_test_text), "");
+TEST(ParseFlags, TakesBothSpellingsSwitchesAndLists) {
+  v1::ServerConfig config;
+  std::set<std::string> given;
+  ASSERT_TRUE(ParseFlags({"--model=a=b", "--threads", "-7", "--insecure", "--grace_period=1m30s", "--kv_floor=0.25", "--ladder=1:0,0:1"},
+                         &config, &given)
+                  .ok());
+  EXPECT_EQ(config.model(), "a=b");
+  EXPECT_EQ(config.threads(), -7);
+  EXPECT_TRUE(config.insecure());
+  EXPECT_EQ(config.grace_period(), "1m30s");
+  EXPECT_EQ(config.kv_floor(), 0.25);
+  EXPECT_THAT(config.ladder(), ElementsAre("1:0", "0:1"));
+  EXPECT_THAT(given, ElementsAre("grace_period", "insecure", "kv_floor", "ladder", "model", "threads"));
+  ASSERT_TRUE(ParseFlags({"--noinsecure", "--model=", "--ladder=1:1"}, &config, &given).ok());
+  EXPECT_FALSE(config.insecure());
+  EXPECT_EQ(config.model(), "");
+  EXPECT_THAT(config.ladder(), ElementsAre("1:1")) << "the last one counts";
+  ASSERT_TRUE(ParseFlags({"--ladder="}, &config, &given).ok());
+  EXPECT_EQ(config.ladder_size(), 0);
 }
 
 TEST(ParseFlags, SaysWhatIsWrongInOneLine) {
-  EXPECT_THAT(ErrorOf({"--test_texts=x"}), HasSubstr("unknown flag \"--test_texts\""));
-  EXPECT_THAT(ErrorOf({"--notest_text"}), HasSubstr("unknown flag"));
-  EXPECT_THAT(ErrorOf({"--flagfile=/etc/passwd"}), HasSubstr("unknown flag")) << "only our own flags are known";
+  EXPECT_THAT(ErrorOf({"--modle=x"}), HasSubstr("unknown flag \"--modle\""));
+  EXPECT_THAT(ErrorOf({"--nomodel"}), HasSubstr("unknown flag"));
+  EXPECT_THAT(ErrorOf({"--noinsecure=true"}), HasSubstr("unknown flag"));
+  EXPECT_THAT(ErrorOf({"--flagfile=/etc/passwd"}), HasSubstr("unknown flag"));
   EXPECT_THAT(ErrorOf({"stories"}), HasSubstr("not a flag: \"stories\""));
   EXPECT_THAT(ErrorOf({"-x"}), HasSubstr("not a flag"));
   EXPECT_THAT(ErrorOf({"--"}), HasSubstr("not a flag"));
-  EXPECT_THAT(ErrorOf({"--test_number"}), HasSubstr("--test_number: needs a value"));
-  EXPECT_THAT(ErrorOf({"--test_number=many"}), HasSubstr("--test_number: cannot read \"many\""));
-  EXPECT_THAT(ErrorOf({"--test_switch=perhaps"}), HasSubstr("--test_switch"));
+  EXPECT_THAT(ErrorOf({"--threads"}), HasSubstr("--threads: needs a value"));
+  EXPECT_EQ(ErrorOf({"--threads=many"}), "--threads: must be a whole number, not \"many\"");
+  EXPECT_EQ(ErrorOf({"--threads=9223372036854775808"}), "--threads: must be a whole number, not \"9223372036854775808\"");
+  EXPECT_EQ(ErrorOf({"--kv_floor="}), "--kv_floor: must be a number, not \"\"");
+  EXPECT_EQ(ErrorOf({"--insecure=perhaps"}), "--insecure: must be true or false, not \"perhaps\"");
 }
 
-TEST(FlagsHelp, ShowsNamesDefaultsAndWrappedText) {
-  const std::string help = FlagsHelp(kNames);
-  EXPECT_THAT(help, HasSubstr("  --test_number (default 5)\n      A number.\n"));
-  for (size_t start = 0; start < help.size();) {
-    const size_t end = help.find('\n', start);
-    ASSERT_NE(end, std::string::npos);
-    EXPECT_LE(end - start, 100u);
-    start = end + 1;
+TEST(FlagsHelp, ShowsSectionsNamesDefaultsAndWrappedText) {
+  const std::string help = FlagsHelp(*v1::ServerConfig::descriptor());
+  EXPECT_THAT(help, HasSubstr("\nMemory\n  --kv_budget (default 1GiB)\n      Bytes the KV cache may use, "));
+  EXPECT_THAT(help, HasSubstr("  --threads (default 0)\n      Compute threads; 0: one for each core.\n"));
+  EXPECT_THAT(help, HasSubstr("  --headroom (default 0.02)\n"));
+  EXPECT_THAT(help, HasSubstr("  --insecure (default false)\n"));
+  EXPECT_THAT(help, HasSubstr("  --model\n")) << "no default to speak of";
+  const std::vector<std::string> lines = absl::StrSplit(help, '\n');
+  for (const std::string& line : lines) EXPECT_LE(line.size(), 100u) << line;
+}
+
+TEST(ServerConfig, EveryFieldIsAFlagThatExplainsItself) {
+  const google::protobuf::Descriptor& fields = *v1::ServerConfig::descriptor();
+  for (int i = 0; i < fields.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *fields.field(i);
+    const std::string help = field.options().GetExtension(v1::help);
+    EXPECT_GT(help.size(), 10u) << field.name();
+    EXPECT_EQ(help.back(), '.') << field.name();
+    using Type = google::protobuf::FieldDescriptor;
+    EXPECT_THAT((std::set<Type::CppType>{Type::CPPTYPE_BOOL, Type::CPPTYPE_INT64, Type::CPPTYPE_DOUBLE, Type::CPPTYPE_STRING}),
+                ::testing::Contains(field.cpp_type()))
+        << field.name();
+    EXPECT_TRUE(!field.is_repeated() || field.cpp_type() == Type::CPPTYPE_STRING) << field.name();
   }
 }
 

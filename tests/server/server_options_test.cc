@@ -15,9 +15,9 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-FlagValues Valid() {
-  FlagValues flags;
-  flags.model = "models/stories/";
+v1::ServerConfig Valid() {
+  v1::ServerConfig flags;
+  flags.set_model("models/stories/");
   return flags;
 }
 
@@ -31,20 +31,26 @@ TEST(ParseOptions, DefaultsServeOnThisMachineOnly) {
   EXPECT_GE(options->engine.threads, 1);
   EXPECT_EQ(options->engine.compute, ComputeType::kAuto);
   EXPECT_EQ(options->engine.decode_rule, DecodeRule::kThreshold);
+  // Declared twice: for the operator in config.proto, for the engine's other users in its own options.
+  const Policy policy;
+  EXPECT_EQ(options->engine.engine.policy.gains.rise_per_second, policy.gains.rise_per_second);
+  EXPECT_EQ(options->engine.engine.policy.gains.dead_band, policy.gains.dead_band);
+  EXPECT_EQ(options->engine.engine.policy.gains.headroom, policy.gains.headroom);
+  EXPECT_EQ(options->engine.engine.policy.max_queued_tokens, policy.max_queued_tokens);
   EXPECT_EQ(options->server.max_live_requests,
             options->engine.engine.max_running_requests + options->engine.engine.policy.max_queued_requests);
 }
 
 TEST(ParseOptions, ReadsWhatIsGiven) {
-  FlagValues flags = Valid();
-  flags.model_name = "tales";
-  flags.listen = "[::1]:0";
-  flags.metrics_listen = "";
-  flags.kv_budget = "256MiB";
-  flags.decode_rule = "argmax";
-  flags.dtype = "bfloat16";
-  flags.threads = 3;
-  flags.page_bytes = "4KiB";
+  v1::ServerConfig flags = Valid();
+  flags.set_model_name("tales");
+  flags.set_listen("[::1]:0");
+  flags.set_metrics_listen("");
+  flags.set_kv_budget("256MiB");
+  flags.set_decode_rule("argmax");
+  flags.set_dtype("bfloat16");
+  flags.set_threads(3);
+  flags.set_page_bytes("4KiB");
   const auto options = ParseOptions(flags);
   ASSERT_TRUE(options.ok()) << options.status();
   EXPECT_EQ(options->model_name, "tales");
@@ -60,50 +66,54 @@ TEST(ParseOptions, ReadsWhatIsGiven) {
 
 TEST(ParseOptions, BindsOtherMachinesAddressesOnlyWhenToldTo) {
   for (const char* address : {"0.0.0.0:50051", "[::]:1", "192.168.1.4:80", "example.com:80", "127.evil.com:80"}) {
-    FlagValues flags = Valid();
-    flags.listen = address;
+    v1::ServerConfig flags = Valid();
+    flags.set_listen(address);
     EXPECT_THAT(std::string(ParseOptions(flags).status().message()), HasSubstr("--insecure")) << address;
-    flags.insecure = true;
+    flags.set_insecure(true);
     EXPECT_TRUE(ParseOptions(flags).ok()) << address;
     flags = Valid();
-    flags.metrics_listen = address;
+    flags.set_metrics_listen(address);
     EXPECT_THAT(std::string(ParseOptions(flags).status().message()), StartsWith("--metrics_listen: ")) << address;
   }
   for (const char* address : {"localhost:1", "127.0.0.1:1", "127.1.2.3:1", "[::1]:1"}) {
-    FlagValues flags = Valid();
-    flags.listen = address;
+    v1::ServerConfig flags = Valid();
+    flags.set_listen(address);
     EXPECT_TRUE(ParseOptions(flags).ok()) << address;
   }
 }
 
 TEST(ParseOptions, NamesFlagLimitAndValue) {
   struct Case {
-    std::function<void(FlagValues&)> spoil;
+    std::function<void(v1::ServerConfig&)> spoil;
     std::vector<std::string> says;
   };
   const Case cases[] = {
-      {[](FlagValues& f) { f.model = ""; }, {"--model: "}},
-      {[](FlagValues& f) { f.listen = "localhost"; }, {"--listen: ", "HOST:PORT", "localhost"}},
-      {[](FlagValues& f) { f.listen = ":80"; }, {"--listen: ", "HOST:PORT"}},
-      {[](FlagValues& f) { f.listen = "::1:80"; }, {"--listen: ", "brackets"}},
-      {[](FlagValues& f) { f.listen = "localhost:65536"; }, {"--listen: ", "65535", "65536"}},
-      {[](FlagValues& f) { f.listen = "localhost:x"; }, {"--listen: "}},
-      {[](FlagValues& f) { f.kv_budget = "12 parsecs"; }, {"--kv_budget: ", "parsecs"}},
-      {[](FlagValues& f) { f.kv_budget = "0"; }, {"--kv_budget: ", "not 0"}},
-      {[](FlagValues& f) { f.kv_budget = "-1"; }, {"--kv_budget: ", "-1"}},
-      {[](FlagValues& f) { f.decode_rule = "best"; }, {"--decode_rule: ", "threshold or argmax", "best"}},
-      {[](FlagValues& f) { f.dtype = "int8"; }, {"--dtype: ", "bfloat16", "int8"}},
-      {[](FlagValues& f) { f.threads = -1; }, {"--threads: ", "-1"}},
-      {[](FlagValues& f) { f.max_batched_tokens = 0; }, {"--max_batched_tokens: ", "not 0"}},
-      {[](FlagValues& f) { f.max_running_requests = 0; }, {"--max_running_requests: ", "not 0"}},
-      {[](FlagValues& f) { f.max_queued_requests = -3; }, {"--max_queued_requests: ", "-3"}},
-      {[](FlagValues& f) { f.max_prompt_bytes = "1GiB"; }, {"--max_prompt_bytes: ", "268435456"}},
-      {[](FlagValues& f) { f.grace_period = absl::Seconds(-1); }, {"--grace_period: ", "-1s"}},
-      {[](FlagValues& f) { f.slow_reader_timeout = absl::ZeroDuration(); }, {"--slow_reader_timeout: "}},
-      {[](FlagValues& f) { f.log_level = "loud"; }, {"--log_level: ", "warning", "loud"}},
+      {[](v1::ServerConfig& f) { f.set_model(""); }, {"--model: "}},
+      {[](v1::ServerConfig& f) { f.set_listen("localhost"); }, {"--listen: ", "HOST:PORT", "localhost"}},
+      {[](v1::ServerConfig& f) { f.set_listen(":80"); }, {"--listen: ", "HOST:PORT"}},
+      {[](v1::ServerConfig& f) { f.set_listen("::1:80"); }, {"--listen: ", "brackets"}},
+      {[](v1::ServerConfig& f) { f.set_listen("localhost:65536"); }, {"--listen: ", "65535", "65536"}},
+      {[](v1::ServerConfig& f) { f.set_listen("localhost:x"); }, {"--listen: "}},
+      {[](v1::ServerConfig& f) { f.set_kv_budget("12 parsecs"); }, {"--kv_budget: ", "parsecs"}},
+      {[](v1::ServerConfig& f) { f.set_kv_budget("0"); }, {"--kv_budget: ", "not 0"}},
+      {[](v1::ServerConfig& f) { f.set_kv_budget("-1"); }, {"--kv_budget: ", "-1"}},
+      {[](v1::ServerConfig& f) { f.set_decode_rule("best"); }, {"--decode_rule: ", "threshold or argmax", "best"}},
+      {[](v1::ServerConfig& f) { f.set_dtype("int8"); }, {"--dtype: ", "bfloat16", "int8"}},
+      {[](v1::ServerConfig& f) { f.set_threads(-1); }, {"--threads: ", "-1"}},
+      {[](v1::ServerConfig& f) { f.set_max_batched_tokens(0); }, {"--max_batched_tokens: ", "not 0"}},
+      {[](v1::ServerConfig& f) { f.set_max_running_requests(0); }, {"--max_running_requests: ", "not 0"}},
+      {[](v1::ServerConfig& f) { f.set_max_queued_requests(-3); }, {"--max_queued_requests: ", "-3"}},
+      {[](v1::ServerConfig& f) { f.set_max_prompt_bytes("1GiB"); }, {"--max_prompt_bytes: ", "268435456"}},
+      {[](v1::ServerConfig& f) { f.set_grace_period("-1s"); }, {"--grace_period: ", "-1s"}},
+      {[](v1::ServerConfig& f) { f.set_slow_reader_timeout("0"); }, {"--slow_reader_timeout: "}},
+      {[](v1::ServerConfig& f) { f.set_grace_period("25"); }, {"--grace_period: ", "30s", "\"25\""}},
+      {[](v1::ServerConfig& f) { f.set_grace_period("inf"); }, {"--grace_period: ", "24h", "inf"}},
+      {[](v1::ServerConfig& f) { f.set_max_queue_time("-1ns"); }, {"--max_queue_time: ", "-1ns"}},
+      {[](v1::ServerConfig& f) { f.set_priority_aging("soon"); }, {"--priority_aging: ", "soon"}},
+      {[](v1::ServerConfig& f) { f.set_log_level("loud"); }, {"--log_level: ", "warning", "loud"}},
   };
   for (const Case& bad : cases) {
-    FlagValues flags = Valid();
+    v1::ServerConfig flags = Valid();
     bad.spoil(flags);
     const absl::Status status = ParseOptions(flags).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad.says[0];
