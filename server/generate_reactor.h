@@ -35,7 +35,7 @@ class GenerateCall : public OutputSink, public Deliverable, public std::enable_s
  protected:
   GenerateCall(CallContext* context, grpc::CallbackServerContext* call);
 
-  // Admit, parse, check, tokenise, submit. On an error nothing reached the engine.
+  // Check the token, admit, parse, check, tokenise, submit. On an error nothing reached the engine.
   absl::Status Submit(const grpc::ByteBuffer& bytes);
   // The engine refused the request after all. Runs on the engine thread.
   virtual void OnRejected(absl::Status status) = 0;
@@ -47,7 +47,8 @@ class GenerateCall : public OutputSink, public Deliverable, public std::enable_s
 
   CallContext* const context_;
   grpc::CallbackServerContext* const call_;
-  std::string request_id_;  // constant after Submit handed the request over
+  std::string request_id_;  // as the client has it; constant after Submit handed the request over
+  std::string engine_id_;   // as the engine has it (EngineRequestId); constant likewise
 
  private:
   std::optional<std::string> echo_text_;  // constant after Submit, until Decorate takes it

@@ -18,11 +18,13 @@
 #include "engine/engine_runner.h"
 #include "engine/engine_stats.h"
 #include "server/call_context.h"
+#include "server/connection_acceptor.h"
 #include "server/control_service.h"
 #include "server/delivery_thread.h"
 #include "server/generation_service.h"
 #include "server/metrics.h"
 #include "server/metrics_endpoint.h"
+#include "server/security/security.h"
 #include "server/served_model.h"
 #include "server/server_options.h"
 
@@ -47,8 +49,13 @@ class Server {
 
  private:
   explicit Server(const ServerOptions& options) : options_(options) {}
+  absl::Status StartSecurity();
+  absl::Status CountDescriptors();
   absl::Status StartGrpc();
   absl::Status StartControl();
+  // Builds a server behind an acceptor of its own.
+  absl::Status StartPort(const ConnectionAcceptor::Options& address, grpc::ServerBuilder* builder,
+                         std::unique_ptr<grpc::Server>* server, std::unique_ptr<ConnectionAcceptor>* acceptor, int* port);
   absl::Status StartMetrics();
   // New requests are refused from now on, and the health service says so first. Idempotent; thread-safe; does not wait.
   void BeginDrain();
@@ -58,16 +65,20 @@ class Server {
   ServedModel model_;  // its engine moves to runner_
   std::unique_ptr<EngineRunner> runner_;
   std::unique_ptr<DeliveryThread> delivery_;
+  int64_t max_connections_ = 0;  // what the process can afford of options_.connections
+  std::unique_ptr<Security> security_;  // the gRPC servers use its credentials
   CallContext context_;
   std::unique_ptr<GenerationService> service_;
   std::unique_ptr<grpc::Server> grpc_server_;
+  std::unique_ptr<ConnectionAcceptor> acceptor_;
+  int port_ = 0;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
-  int port_ = 0;
   std::unique_ptr<ControlService> control_service_;
   std::unique_ptr<grpc::Server> control_server_;
-  int metrics_port_ = 0;
+  std::unique_ptr<ConnectionAcceptor> control_acceptor_;
   int control_port_ = 0;
+  int metrics_port_ = 0;
   bool drained_ = false;
 };
 

@@ -14,7 +14,9 @@
 #include "absl/time/time.h"
 #include "engine/engine_factory_options.h"
 #include "proto/config.pb.h"
+#include "server/connection_limits.h"
 #include "server/listen_address.h"
+#include "server/security/security_options.h"
 
 namespace ration {
 
@@ -24,7 +26,8 @@ struct ServerOptions {
   std::optional<ListenAddress> metrics_listen = ListenAddress{"127.0.0.1", 9091};  // absent: no metrics
   std::optional<ListenAddress> control_listen = ListenAddress{"127.0.0.1", 50052};  // absent: no control API
   std::string port_file;  // empty: none; otherwise the ports in use are written there once the server is ready
-  bool insecure = false;
+  SecurityOptions security;
+  ConnectionLimits connections;
   int64_t max_live_requests = 1280;
   int64_t max_prompt_bytes = int64_t{1} << 20;
   absl::Duration slow_reader_timeout = absl::Seconds(30);

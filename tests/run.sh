@@ -35,6 +35,8 @@ fi
 
 tokenizers=$(tests/fetch_tokenizers.sh)
 if [ -n "$tokenizers" ]; then options+=("--test_env=RATION_TOKENIZERS=$tokenizers"); fi
+node_modules=$(tests/fetch_node_modules.sh)
+if [ -n "$node_modules" ]; then options+=("--test_env=RATION_NODE_MODULES=$node_modules"); fi
 
 # What ran and how it ended, from Bazel itself: only this run's results, including those it found up to date.
 work=$(mktemp -d "${TMPDIR:-/tmp}/ration-tests.XXXXXX")
