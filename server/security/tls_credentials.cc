@@ -26,7 +26,9 @@ grpc_ssl_certificate_config_reload_status TlsServerCredentials::Fetch(void* port
   asking->served_version = owner->version_;
   const TlsMaterial& material = owner->material_;
   const grpc_ssl_pem_key_cert_pair pair = {material.private_key.c_str(), material.certificate_chain.c_str()};
-  const char* const client_ca = owner->require_client_certificate_ ? material.client_ca.c_str() : nullptr;
+  // gRPC 1.51 ends the process when replaced material has no authorities, even where no client is asked for a certificate. The server's
+  // own chain stands in for them there, and nothing is verified against it.
+  const char* const client_ca = (owner->require_client_certificate_ ? material.client_ca : material.certificate_chain).c_str();
   *config = grpc_ssl_server_certificate_config_create(client_ca, &pair, 1);  // copies
   return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
 }
