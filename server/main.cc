@@ -25,6 +25,7 @@
 #include "server/config_source.h"
 #include "server/flag_parser.h"
 #include "server/model_host.h"
+#include "server/security/security.h"
 #include "server/server.h"
 #include "server/server_options.h"
 #include "server/signal_watcher.h"
@@ -81,6 +82,8 @@ class Ending {
 };
 
 int Serve(const ration::ConfigSource& source, const ration::RationdOptions& options, Ending* ending) {
+  const absl::Status security = ration::Security::Check(options.server.security);
+  if (!security.ok()) return Fail(kUsageError, source.Explain(security));
   absl::StatusOr<ration::ServedModel> model = ration::LoadServedModel(options);
   if (!model.ok()) return Fail(kUsageError, source.Explain(model.status()));
   absl::StatusOr<std::unique_ptr<ration::Server>> server = ration::Server::Start(options.server, *std::move(model));

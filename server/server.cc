@@ -74,6 +74,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 absl::Status Server::StartSecurity() {
   RATION_ASSIGN_OR_RETURN(security_, Security::Create(options_.security, [](const std::vector<TenantQuota>& /*quotas*/) {}));
   context_.access = &security_->access();
+  spdlog::info("what protects the gRPC ports: {}", Describe(options_.security));
   return absl::OkStatus();
 }
 

@@ -19,6 +19,10 @@ absl::StatusOr<std::unique_ptr<Security>> Security::Create(const SecurityOptions
   return security;
 }
 
+absl::Status Security::Check(const SecurityOptions& options) {
+  return Create(options, [](const std::vector<TenantQuota>& /*quotas*/) {}).status();
+}
+
 Security::Security(const SecurityOptions& options, UseQuotas use_quotas) : options_(options), use_quotas_(std::move(use_quotas)) {
   if (options.has_tls()) {
     std::vector<WatchedFiles::File> files = {{"tls_cert", options.tls.cert}, {"tls_key", options.tls.key}};

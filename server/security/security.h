@@ -29,6 +29,8 @@ class Security {
 
   // Reads the files. InvalidArgument names flag and file.
   static absl::StatusOr<std::unique_ptr<Security>> Create(const SecurityOptions& options, UseQuotas use_quotas);
+  // The same errors, early: before a model is loaded that could take minutes.
+  static absl::Status Check(const SecurityOptions& options);
   Security(const Security&) = delete;
   Security& operator=(const Security&) = delete;
 

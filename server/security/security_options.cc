@@ -4,6 +4,11 @@
 
 namespace ration {
 
+std::string Describe(const SecurityOptions& options) {
+  return absl::StrCat(options.has_mutual_tls() ? "mutual TLS" : options.has_tls() ? "TLS" : "no TLS", ", ",
+                      options.has_access_file() ? "tokens" : "no tokens");
+}
+
 absl::Status CheckSecurityOptions(const SecurityOptions& options) {
   if (options.tls.cert.empty() != options.tls.key.empty()) {
     return absl::InvalidArgumentError(options.tls.key.empty()

@@ -23,6 +23,9 @@ struct SecurityOptions {
   bool has_access_file() const { return !access_file.empty(); }
 };
 
+// What protects the gRPC ports, for the log: "mutual TLS, tokens".
+std::string Describe(const SecurityOptions& options);
+
 // InvalidArgument if the flags do not go together. Does not read the files.
 absl::Status CheckSecurityOptions(const SecurityOptions& options);
 
