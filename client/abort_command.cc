@@ -32,7 +32,7 @@ int AbortCommand(absl::Span<const std::string> arguments, const Console& console
   for (const std::string& id : ids) {
     if (id.empty()) return UsageError("abort", "a request id cannot be empty", console);
   }
-  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(common.server);
+  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(common.server, common.transport);
   if (absl::Status status = client->Abort(ids, cancellation); !status.ok()) {
     return RpcError(status, common, console, cancellation);
   }

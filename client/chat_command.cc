@@ -160,7 +160,7 @@ int ChatCommand(absl::Span<const std::string> arguments, const Console& console,
   absl::StatusOr<v1::GenerateRequest> request = BuildRequest(flags);
   if (!request.ok()) return UsageError("chat", request.status().message(), console);
 
-  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(flags.common.server);
+  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(flags.common.server, flags.common.transport);
   ChatSession session(client.get(), *std::move(request), flags.system);
   if (rest.empty() && !flags.user.has_value()) return Converse(session, flags, console, cancellation);
   const absl::StatusOr<std::string> text = ReadInput(rest, flags.user, std::nullopt, "question", console);

@@ -28,6 +28,7 @@ void CommonFlags::AddTo(FlagSet& flags, absl::string_view json_help) {
   flags.Add("server", "HOST:PORT", &server, "Where rationd listens. Default: $RATION_SERVER, else 127.0.0.1:50051.");
   flags.Add("json", &json, std::string(json_help));
   flags.Add("help", &help, "Print this text.");
+  transport_flags.AddTo(flags);
 }
 
 void CommonFlags::AddControlTo(FlagSet& flags, absl::string_view json_help) {
@@ -39,9 +40,10 @@ void CommonFlags::AddControlTo(FlagSet& flags, absl::string_view json_help) {
             "Where rationd serves the control API. Default: $RATION_CONTROL, else 127.0.0.1:50052.");
   flags.Add("json", &json, std::string(json_help));
   flags.Add("help", &help, "Print this text.");
+  transport_flags.AddTo(flags);
 }
 
-std::optional<int> ParseOrExplain(const FlagSet& flags, const CommonFlags& common, absl::string_view command,
+std::optional<int> ParseOrExplain(const FlagSet& flags, CommonFlags& common, absl::string_view command,
                                   absl::string_view synopsis, absl::Span<const std::string> arguments, const Console& console,
                                   std::vector<std::string>& rest) {
   absl::StatusOr<std::vector<std::string>> parsed = flags.Parse(arguments);
@@ -50,6 +52,11 @@ std::optional<int> ParseOrExplain(const FlagSet& flags, const CommonFlags& commo
     return kExitOk;
   }
   if (!parsed.ok()) return UsageError(command, parsed.status().message(), console);
+  absl::StatusOr<Transport> transport = common.transport_flags.Read();
+  absl::Status status = transport.status();
+  if (status.ok()) status = common.transport_flags.CheckTarget(*transport, common.server);
+  if (!status.ok()) return UsageError(command, status.message(), console);
+  common.transport = *std::move(transport);
   rest = *std::move(parsed);
   return std::nullopt;
 }
@@ -72,7 +79,11 @@ int RpcError(const absl::Status& status, const CommonFlags& common, const Consol
   // A server that drains or ends says UNAVAILABLE too, and explains itself; the rest is gRPC's own about connections.
   if (status.code() == absl::StatusCode::kUnavailable && !absl::StartsWith(status.message(), "the server ")) {
     *console.err << "Is rationd running at " << common.server << "? Name another server with "
-                 << (common.control ? "--control" : "--server") << "=HOST:PORT.\n";
+                 << (common.control ? "--control" : "--server") << "=HOST:PORT."
+                 << (common.transport.tls ? "" : " If it serves TLS, give --tls_ca=FILE.") << "\n";
+  }
+  if (status.code() == absl::StatusCode::kUnauthenticated && common.transport.token.empty()) {
+    *console.err << "Give the token with --token_file=FILE or in $RATION_TOKEN.\n";
   }
   return kExitRpcError;
 }

@@ -13,6 +13,7 @@
 #include "client/console.h"
 #include "client/flag_set.h"
 #include "client/generation_client.h"
+#include "client/transport.h"
 
 namespace ration {
 
@@ -21,16 +22,18 @@ struct CommonFlags {
   bool control = false;     // which of the two
   bool json = false;
   bool help = false;
+  TransportFlags transport_flags;
+  Transport transport;  // what they name, once ParseOrExplain is done
 
-  // --server, --json, --help. The default server is $RATION_SERVER, else 127.0.0.1:50051.
+  // --server, --json, --help and those of TransportFlags. The default server is $RATION_SERVER, else 127.0.0.1:50051.
   void AddTo(FlagSet& flags, absl::string_view json_help);
-  // --control, --json, --help, for the commands of the control API. The default is $RATION_CONTROL, else 127.0.0.1:50052.
+  // The same with --control, for the commands of the control API. The default is $RATION_CONTROL, else 127.0.0.1:50052.
   void AddControlTo(FlagSet& flags, absl::string_view json_help);
 };
 
-// Parses `arguments`. A value is an exit status: the command is done (help was asked for, or the usage is wrong and was
+// Parses `arguments` and reads the files that they name. A value is an exit status: the command is done (help was asked for, or the usage is wrong and was
 // explained). `synopsis` is the command's help text above its flags.
-std::optional<int> ParseOrExplain(const FlagSet& flags, const CommonFlags& common, absl::string_view command,
+std::optional<int> ParseOrExplain(const FlagSet& flags, CommonFlags& common, absl::string_view command,
                                   absl::string_view synopsis, absl::Span<const std::string> arguments, const Console& console,
                                   std::vector<std::string>& rest);
 

@@ -25,8 +25,8 @@ class ControlClient::Call {
   Cancellation* const cancellation_;
 };
 
-std::unique_ptr<ControlClient> ControlClient::Create(const std::string& target) {
-  return std::unique_ptr<ControlClient>(new ControlClient(v1::Control::NewStub(CreateChannelTo(target))));
+std::unique_ptr<ControlClient> ControlClient::Create(const std::string& target, const Transport& transport) {
+  return std::unique_ptr<ControlClient>(new ControlClient(v1::Control::NewStub(CreateChannel(target, transport))));
 }
 
 template <typename Request, typename Response>

@@ -18,7 +18,7 @@ namespace ration {
 class ControlClient {
  public:
   // Talks to `target`, HOST:PORT. Does not wait for the server: calls fail with Unavailable as long as it cannot be reached.
-  static std::unique_ptr<ControlClient> Create(const std::string& target);
+  static std::unique_ptr<ControlClient> Create(const std::string& target, const Transport& transport = Transport());
 
   // In every call `cancellation` may be null. Errors are the server's (see proto/control.proto), Unavailable if it cannot be reached,
   // Cancelled after a cancellation. SmallestBudget (rpc_error.h) tells which budget would have done.

@@ -71,7 +71,7 @@ struct ControlCommand {
                                          rest[max_arguments], "\""),
                       console);
   }
-  std::unique_ptr<ControlClient> Connect() const { return ControlClient::Create(common.server); }
+  std::unique_ptr<ControlClient> Connect() const { return ControlClient::Create(common.server, common.transport); }
 };
 
 // "512MiB" -> bytes. InvalidArgument quotes the text.

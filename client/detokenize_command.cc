@@ -39,7 +39,7 @@ int DetokenizeCommand(absl::Span<const std::string> arguments, const Console& co
   const absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds(*input);
   if (!ids.ok()) return UsageError("detokenize", ids.status().message(), console);
 
-  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(common.server);
+  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(common.server, common.transport);
   const absl::StatusOr<std::string> text = client->Detokenize(*ids, skip_special_tokens, cancellation);
   if (!text.ok()) return RpcError(text.status(), common, console, cancellation);
   if (common.json) {

@@ -223,7 +223,7 @@ int GenerateCommand(absl::Span<const std::string> arguments, const Console& cons
     request.set_text(*std::move(prompt));
   }
 
-  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(flags.common.server);
+  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(flags.common.server, flags.common.transport);
   Printer printer(flags, console);
   absl::Status status;
   if (flags.stream) {

@@ -2,22 +2,9 @@
 
 #include <utility>
 
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-#include <grpcpp/support/channel_arguments.h>
-
-#include "absl/strings/match.h"
 #include "client/rpc_error.h"
 
 namespace ration {
-namespace {
-
-bool IsLoopback(absl::string_view target) {
-  return absl::StartsWith(target, "127.") || absl::StartsWith(target, "localhost:") || absl::StartsWith(target, "[::1]:");
-}
-
-}  // namespace
-
 bool Cancellation::Cancel() {
   std::lock_guard<std::mutex> lock(mutex_);
   cancelled_ = true;
@@ -66,16 +53,8 @@ class GenerationClient::Call {
   Cancellation* const cancellation_;
 };
 
-std::shared_ptr<grpc::Channel> CreateChannelTo(const std::string& target, bool own_connection) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(-1);  // the whole of a long generation may come in one message
-  if (IsLoopback(target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  if (own_connection) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
-}
-
-std::unique_ptr<GenerationClient> GenerationClient::Create(const std::string& target) {
-  return std::make_unique<GenerationClient>(CreateChannelTo(target));
+std::unique_ptr<GenerationClient> GenerationClient::Create(const std::string& target, const Transport& transport) {
+  return std::make_unique<GenerationClient>(CreateChannel(target, transport));
 }
 
 GenerationClient::GenerationClient(std::shared_ptr<grpc::Channel> channel)

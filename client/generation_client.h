@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "client/transport.h"
 #include "proto/generation.grpc.pb.h"
 
 namespace ration {
@@ -44,13 +45,10 @@ class Cancellation {
   grpc::ClientContext* context_ = nullptr;  // of the call in progress
 };
 
-// A channel to `target`, HOST:PORT. Channels to one target share a connection unless `own_connection`.
-std::shared_ptr<grpc::Channel> CreateChannelTo(const std::string& target, bool own_connection = false);
-
 class GenerationClient {
  public:
   // Talks to `target`, HOST:PORT. Does not wait for the server: calls fail with Unavailable as long as it cannot be reached.
-  static std::unique_ptr<GenerationClient> Create(const std::string& target);
+  static std::unique_ptr<GenerationClient> Create(const std::string& target, const Transport& transport = Transport());
   explicit GenerationClient(std::shared_ptr<grpc::Channel> channel);
 
   // In every call `cancellation` may be null. Errors are the server's (see proto/generation.proto), Unavailable if it cannot be

@@ -77,7 +77,7 @@ int InfoCommand(absl::Span<const std::string> arguments, const Console& console,
   if (const std::optional<int> done = ParseOrExplain(flags, common, "info", kSynopsis, arguments, console, rest)) return *done;
   if (!rest.empty()) return UsageError("info", absl::StrCat("takes no arguments, not \"", rest[0], "\""), console);
 
-  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(common.server);
+  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(common.server, common.transport);
   const absl::StatusOr<v1::GetModelInfoResponse> info = client->GetModelInfo(cancellation);
   if (!info.ok()) return RpcError(info.status(), common, console, cancellation);
   if (common.json) {

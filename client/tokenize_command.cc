@@ -41,7 +41,7 @@ int TokenizeCommand(absl::Span<const std::string> arguments, const Console& cons
   const absl::StatusOr<std::string> text = ReadInput(rest, std::nullopt, text_file, "text", console);
   if (!text.ok()) return UsageError("tokenize", text.status().message(), console);
 
-  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(common.server);
+  const std::unique_ptr<GenerationClient> client = GenerationClient::Create(common.server, common.transport);
   const absl::StatusOr<v1::TokenizeResponse> response = client->Tokenize(*text, add_special_tokens, cancellation);
   if (!response.ok()) return RpcError(response.status(), common, console, cancellation);
   if (common.json) {

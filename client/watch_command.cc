@@ -78,7 +78,7 @@ int WatchCommand(absl::Span<const std::string> arguments, const Console& console
   std::optional<Screen> screen;
   std::vector<std::string> last;
   int64_t seen = 0;
-  const absl::Status status = ControlClient::Create(common.server)
+  const absl::Status status = ControlClient::Create(common.server, common.transport)
                                   ->WatchState(
                                       request,
                                       [&](const v1::ServerState& state) {

@@ -9,7 +9,7 @@
 namespace ration {
 namespace {
 
-constexpr size_t kMaxRequestIdBytes = 128;
+constexpr size_t kMaxRequestIdBytes = 256;  // a client's own, behind its tenant's name
 constexpr size_t kMaxStopStrings = 16;
 constexpr int32_t kMaxTopLogprobs = 20;
 constexpr int32_t kMaxPriority = 100;

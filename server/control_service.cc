@@ -63,20 +63,26 @@ void ControlService::EndWatches() {
   }
 }
 
-grpc::ServerUnaryReactor* ControlService::GetState(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+absl::Status ControlService::Open(const grpc::CallbackServerContext& call, const grpc::ByteBuffer& bytes,
+                                  google::protobuf::Message* request) const {
+  if (const absl::StatusOr<Caller> caller = options_.access->Authorize(call, {Role::kControl}); !caller.ok()) return caller.status();
+  return ParseMessage(bytes, request);
+}
+
+grpc::ServerUnaryReactor* ControlService::GetState(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
                                                    grpc::ByteBuffer* response) {
   const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
   v1::GetStateRequest request;
-  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  if (absl::Status status = Open(*call, *bytes, &request); !status.ok()) return pending->Refuse(status);
   pending->Answer(State());
   return pending.get();
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* ControlService::WatchState(grpc::CallbackServerContext* /*call*/,
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ControlService::WatchState(grpc::CallbackServerContext* call,
                                                                        const grpc::ByteBuffer* bytes) {
   const std::shared_ptr<WatchReactor> watch = WatchReactor::Create([this] { return SerializeMessage(State()); }, &timer_);
   v1::WatchStateRequest request;
-  absl::Status status = ParseMessage(*bytes, &request);
+  absl::Status status = Open(*call, *bytes, &request);
   absl::StatusOr<absl::Duration> interval = absl::InvalidArgumentError("");
   if (status.ok()) {
     interval = WatchInterval(request);
@@ -101,11 +107,11 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ControlService::WatchState(grpc::Cal
   return watch.get();
 }
 
-grpc::ServerUnaryReactor* ControlService::SetRatio(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+grpc::ServerUnaryReactor* ControlService::SetRatio(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
                                                    grpc::ByteBuffer* response) {
   const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
   v1::SetRatioRequest request;
-  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  if (absl::Status status = Open(*call, *bytes, &request); !status.ok()) return pending->Refuse(status);
   const absl::StatusOr<Ratio> ratio = ToRatio(request, options_.experts);
   if (!ratio.ok()) return pending->Refuse(ratio.status());
   const double kv_fraction = ratio->KvFraction(options_.experts);
@@ -119,11 +125,11 @@ grpc::ServerUnaryReactor* ControlService::SetRatio(grpc::CallbackServerContext* 
   return pending.get();
 }
 
-grpc::ServerUnaryReactor* ControlService::SetBudget(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+grpc::ServerUnaryReactor* ControlService::SetBudget(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
                                                     grpc::ByteBuffer* response) {
   const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
   v1::SetBudgetRequest request;
-  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  if (absl::Status status = Open(*call, *bytes, &request); !status.ok()) return pending->Refuse(status);
   BudgetChange change;
   change.budget_bytes = request.budget_bytes();
   change.shed = request.shed();
@@ -136,11 +142,11 @@ grpc::ServerUnaryReactor* ControlService::SetBudget(grpc::CallbackServerContext*
   return pending.get();
 }
 
-grpc::ServerUnaryReactor* ControlService::SetPolicy(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+grpc::ServerUnaryReactor* ControlService::SetPolicy(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
                                                     grpc::ByteBuffer* response) {
   const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
   v1::SetPolicyRequest request;
-  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  if (absl::Status status = Open(*call, *bytes, &request); !status.ok()) return pending->Refuse(status);
   absl::StatusOr<PolicyChange> change = ToPolicyChange(request, options_.experts);
   if (!change.ok()) return pending->Refuse(change.status());
   options_.runner->SetPolicy(*std::move(change), ExpectedEpoch(request),
@@ -154,11 +160,11 @@ grpc::ServerUnaryReactor* ControlService::SetPolicy(grpc::CallbackServerContext*
   return pending.get();
 }
 
-grpc::ServerUnaryReactor* ControlService::Drain(grpc::CallbackServerContext* /*call*/, const grpc::ByteBuffer* bytes,
+grpc::ServerUnaryReactor* ControlService::Drain(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
                                                 grpc::ByteBuffer* response) {
   const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
   v1::DrainRequest request;
-  if (absl::Status status = ParseMessage(*bytes, &request); !status.ok()) return pending->Refuse(status);
+  if (absl::Status status = Open(*call, *bytes, &request); !status.ok()) return pending->Refuse(status);
   const absl::StatusOr<absl::Duration> timeout = DrainTimeout(request);
   if (!timeout.ok()) return pending->Refuse(timeout.status());
   options_.start_drain();

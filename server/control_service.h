@@ -19,6 +19,7 @@
 #include "engine/engine_runner.h"
 #include "engine/router/expert_spec.h"
 #include "proto/control.grpc.pb.h"
+#include "server/security/access_control.h"
 #include "server/timer_thread.h"
 
 namespace ration {
@@ -35,7 +36,8 @@ class WatchReactor;
 class ControlService final : public internal::RawControlService {
  public:
   struct Options {
-    EngineRunner* runner = nullptr;  // must outlive the service
+    EngineRunner* runner = nullptr;         // must outlive the service, as must
+    const AccessControl* access = nullptr;  // this, which is asked for ROLE_CONTROL before every call
     ExpertSpec experts;
     std::vector<int64_t> bytes_per_token;  // of each expert, in all layers
     std::function<void()> start_drain;     // idempotent; must not block
@@ -61,6 +63,8 @@ class ControlService final : public internal::RawControlService {
                                   grpc::ByteBuffer* response) override;
 
  private:
+  // The beginning of every call: checks the caller's role, parses the request.
+  absl::Status Open(const grpc::CallbackServerContext& call, const grpc::ByteBuffer& bytes, google::protobuf::Message* request) const;
   v1::ServerState State() const;
 
   const Options options_;

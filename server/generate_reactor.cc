@@ -66,7 +66,9 @@ absl::Status GenerateCall::Submit(const grpc::ByteBuffer& bytes) {
 }
 
 absl::Status GenerateCall::TrySubmit(const grpc::ByteBuffer& bytes) {
-  // The place comes first: when the queue is full, nothing of the request is even parsed.
+  RATION_ASSIGN_OR_RETURN(const Caller caller, context_->access->Authorize(*call_, {Role::kGenerate}));
+  summary_.tenant = caller.tenant;
+  // Then the place: when the queue is full, nothing of the request is even parsed.
   RATION_ASSIGN_OR_RETURN(std::unique_ptr<EngineRunner::Ticket> ticket, context_->runner->Admit());
   v1::GenerateRequest request;
   RATION_RETURN_IF_ERROR(ParseMessage(bytes, &request));
@@ -83,12 +85,14 @@ absl::Status GenerateCall::TrySubmit(const grpc::ByteBuffer& bytes) {
       ConvertedRequest converted,
       ConvertRequest(request, context_->model, context_->clock->Now(), deadline, context_->request_limits));
   context_->runner->SetPromptTokens(ticket.get(), text_bytes, static_cast<int64_t>(converted.request.prompt_tokens.size()));
-  summary_.tenant = converted.request.tenant;
+  engine_id_ = EngineRequestId(caller.tenant, request_id_);
+  converted.request.request_id = engine_id_;
+  converted.request.tenant = caller.tenant;
   summary_.prompt_tokens = static_cast<int64_t>(converted.request.prompt_tokens.size());
   echo_text_ = std::move(converted.echo_text);
   ticket_ = std::move(ticket);
   EngineRunner::Ticket* const counted = ticket_.get();  // nobody else touches it before Submit
-  context_->live_calls.Add(this, request_id_);
+  context_->live_calls.Add(this, engine_id_, request_id_);
   SendIds();
   std::shared_ptr<GenerateCall> self = shared_from_this();
   context_->runner->Submit(std::move(converted.request), self, [self](absl::Status status) {
@@ -104,7 +108,7 @@ void GenerateCall::LeaveEngine(const FinishInfo* finish) {
   ticket_.reset();
 }
 
-void GenerateCall::AbortInEngine() { context_->runner->Abort(request_id_); }
+void GenerateCall::AbortInEngine() { context_->runner->Abort(engine_id_); }
 
 grpc::Status GenerateCall::FinalStatus(const absl::Status& status) {
   summary_.status = status;
@@ -187,7 +191,7 @@ void GenerateStreamReactor::Deliver() {
   if (has_content) message_ = SerializeMessage(response);
 
   if (!end.has_value()) {
-    if (resume) context_->runner->Resume(request_id_);
+    if (resume) context_->runner->Resume(engine_id_);
     StartWrite(&message_);
     return;
   }

@@ -39,7 +39,7 @@ class GenerateCall : public OutputSink, public Deliverable, public std::enable_s
   GenerateCall(CallContext* context, grpc::CallbackServerContext* call, const char* method);
   ~GenerateCall() override;
 
-  // Admit, parse, check, tokenise, submit. On an error nothing reached the engine. The call's initial metadata has x-request-id and,
+  // Check the token, admit, parse, check, tokenise, submit. On an error nothing reached the engine. The call's initial metadata has x-request-id and,
   // if a valid one came, traceparent from then on.
   absl::Status Submit(const grpc::ByteBuffer& bytes);
   // The engine refused the request after all. Runs on the engine thread.
@@ -54,7 +54,8 @@ class GenerateCall : public OutputSink, public Deliverable, public std::enable_s
 
   CallContext* const context_;
   grpc::CallbackServerContext* const call_;
-  std::string request_id_;  // constant after Submit handed the request over
+  std::string request_id_;  // as the client has it; constant after Submit handed the request over
+  std::string engine_id_;   // as the engine has it (EngineRequestId); constant likewise
 
  private:
   absl::Status TrySubmit(const grpc::ByteBuffer& bytes);

@@ -27,12 +27,15 @@ void AddTokens(const std::vector<int32_t>& ids, const Tokenizer& tokenizer, v1::
 
 template <typename Request, typename Response>
 grpc::ServerUnaryReactor* GenerationService::AnswerNow(grpc::CallbackServerContext* call, const grpc::ByteBuffer& request_bytes,
-                                                       grpc::ByteBuffer* response_bytes,
-                                                       absl::Status (GenerationService::*handler)(const Request&, Response*)) {
+                                                       grpc::ByteBuffer* response_bytes, std::initializer_list<Role> roles,
+                                                       absl::Status (GenerationService::*handler)(const Caller&, const Request&,
+                                                                                                  Response*)) {
   Request request;
   Response response;
-  absl::Status status = ParseMessage(request_bytes, &request);
-  if (status.ok()) status = (this->*handler)(request, &response);
+  const absl::StatusOr<Caller> caller = context_->access->Authorize(*call, roles);
+  absl::Status status = caller.status();
+  if (status.ok()) status = ParseMessage(request_bytes, &request);
+  if (status.ok()) status = (this->*handler)(*caller, request, &response);
   if (status.ok()) *response_bytes = SerializeMessage(response);
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   reactor->Finish(ToGrpcStatus(status));
@@ -51,31 +54,36 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::GenerateStream(gr
 
 grpc::ServerUnaryReactor* GenerationService::Abort(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request,
                                                    grpc::ByteBuffer* response) {
-  return AnswerNow(call, *request, response, &GenerationService::DoAbort);
+  return AnswerNow(call, *request, response, {Role::kGenerate, Role::kControl}, &GenerationService::DoAbort);
 }
 
 grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
-  return AnswerNow(call, *request, response, &GenerationService::DoTokenize);
+  return AnswerNow(call, *request, response, {Role::kGenerate}, &GenerationService::DoTokenize);
 }
 
 grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request,
                                                         grpc::ByteBuffer* response) {
-  return AnswerNow(call, *request, response, &GenerationService::DoDetokenize);
+  return AnswerNow(call, *request, response, {Role::kGenerate}, &GenerationService::DoDetokenize);
 }
 
 grpc::ServerUnaryReactor* GenerationService::GetModelInfo(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request,
                                                           grpc::ByteBuffer* response) {
-  return AnswerNow(call, *request, response, &GenerationService::DoGetModelInfo);
+  return AnswerNow(call, *request, response, {Role::kGenerate}, &GenerationService::DoGetModelInfo);
 }
 
-absl::Status GenerationService::DoAbort(const v1::AbortRequest& request, v1::AbortResponse* /*response*/) {
+absl::Status GenerationService::DoAbort(const Caller& caller, const v1::AbortRequest& request, v1::AbortResponse* /*response*/) {
   RATION_RETURN_IF_ERROR(CheckLimits(request, context_->request_limits));
-  for (const std::string& request_id : request.request_ids()) context_->runner->Abort(request_id);
+  if (caller.may_control) {
+    const absl::flat_hash_set<absl::string_view> ids(request.request_ids().begin(), request.request_ids().end());
+    for (const std::string& engine_id : context_->live_calls.EngineIdsOf(ids)) context_->runner->Abort(engine_id);
+    return absl::OkStatus();
+  }
+  for (const std::string& id : request.request_ids()) context_->runner->Abort(EngineRequestId(caller.tenant, id));
   return absl::OkStatus();
 }
 
-absl::Status GenerationService::DoTokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
+absl::Status GenerationService::DoTokenize(const Caller& /*caller*/, const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
   if (request.has_messages()) return DoTokenizeMessages(request, response);
   RATION_RETURN_IF_ERROR(CheckTextLength("text", request.text(), context_->request_limits));
   RATION_RETURN_IF_ERROR(RequireTokenizer("text", context_->model));
@@ -96,7 +104,7 @@ absl::Status GenerationService::DoTokenizeMessages(const v1::TokenizeRequest& re
   return absl::OkStatus();
 }
 
-absl::Status GenerationService::DoDetokenize(const v1::DetokenizeRequest& request, v1::DetokenizeResponse* response) {
+absl::Status GenerationService::DoDetokenize(const Caller& /*caller*/, const v1::DetokenizeRequest& request, v1::DetokenizeResponse* response) {
   RATION_RETURN_IF_ERROR(CheckIdCount("ids", request.ids_size(), context_->request_limits));
   RATION_RETURN_IF_ERROR(RequireTokenizer("ids", context_->model));
   const Tokenizer& tokenizer = *context_->model.tokenizer;
@@ -111,7 +119,7 @@ absl::Status GenerationService::DoDetokenize(const v1::DetokenizeRequest& reques
   return absl::OkStatus();
 }
 
-absl::Status GenerationService::DoGetModelInfo(const v1::GetModelInfoRequest& /*request*/, v1::GetModelInfoResponse* response) {
+absl::Status GenerationService::DoGetModelInfo(const Caller& /*caller*/, const v1::GetModelInfoRequest& /*request*/, v1::GetModelInfoResponse* response) {
   *response = context_->model_info;
   const EngineStats stats = context_->runner->Stats();
   response->set_ratio_epoch(stats.policy_epoch);

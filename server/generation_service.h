@@ -4,6 +4,8 @@
 #ifndef RATION_SERVER_GENERATION_SERVICE_H_
 #define RATION_SERVER_GENERATION_SERVICE_H_
 
+#include <initializer_list>
+
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
@@ -39,17 +41,17 @@ class GenerationService final : public internal::RawGenerationService {
                                          grpc::ByteBuffer* response) override;
 
  private:
-  absl::Status DoAbort(const v1::AbortRequest& request, v1::AbortResponse* response);
-  absl::Status DoTokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response);
+  absl::Status DoAbort(const Caller& caller, const v1::AbortRequest& request, v1::AbortResponse* response);
+  absl::Status DoTokenize(const Caller& caller, const v1::TokenizeRequest& request, v1::TokenizeResponse* response);
   absl::Status DoTokenizeMessages(const v1::TokenizeRequest& request, v1::TokenizeResponse* response);
-  absl::Status DoDetokenize(const v1::DetokenizeRequest& request, v1::DetokenizeResponse* response);
-  absl::Status DoGetModelInfo(const v1::GetModelInfoRequest& request, v1::GetModelInfoResponse* response);
+  absl::Status DoDetokenize(const Caller& caller, const v1::DetokenizeRequest& request, v1::DetokenizeResponse* response);
+  absl::Status DoGetModelInfo(const Caller& caller, const v1::GetModelInfoRequest& request, v1::GetModelInfoResponse* response);
 
-  // Parses, runs `handler`, serialises: a whole call that never waits.
+  // Checks that the caller has one of `roles`, parses, runs `handler`, serialises: a whole call that never waits.
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* AnswerNow(grpc::CallbackServerContext* call, const grpc::ByteBuffer& request_bytes,
-                                      grpc::ByteBuffer* response_bytes,
-                                      absl::Status (GenerationService::*handler)(const Request&, Response*));
+                                      grpc::ByteBuffer* response_bytes, std::initializer_list<Role> roles,
+                                      absl::Status (GenerationService::*handler)(const Caller&, const Request&, Response*));
 
   CallContext* const context_;
 };

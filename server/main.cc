@@ -26,6 +26,7 @@
 #include "server/logging.h"
 #include "server/model_host.h"
 #include "server/port_file.h"
+#include "server/security/security.h"
 #include "server/server.h"
 #include "server/server_options.h"
 #include "server/signal_watcher.h"
@@ -91,6 +92,8 @@ int Serve(const ration::ConfigSource& source, const ration::RationdOptions& opti
     const absl::Status removed = ration::RemovePortFile(options.server.port_file);
     if (!removed.ok()) return Fail(1, source.Explain(removed), options.log_format);
   }
+  const absl::Status security = ration::Security::Check(options.server.security);
+  if (!security.ok()) return Fail(kUsageError, source.Explain(security), options.log_format);
   absl::StatusOr<ration::ServedModel> model = ration::LoadServedModel(options);
   if (!model.ok()) return Fail(kUsageError, source.Explain(model.status()), options.log_format);
   absl::StatusOr<std::unique_ptr<ration::Server>> server = ration::Server::Start(options.server, *std::move(model));

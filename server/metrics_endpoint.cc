@@ -1,8 +1,5 @@
 #include "server/metrics_endpoint.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -19,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "engine/base/status_macros.h"
 
 namespace ration {
 namespace {
@@ -29,31 +27,6 @@ constexpr int kBacklog = 16;
 
 int64_t NowMs() { return absl::GetCurrentTimeNanos() / 1000000; }
 
-absl::Status BindError(const ListenAddress& address, absl::string_view why) {
-  return absl::UnavailableError(absl::StrCat("--metrics_listen: cannot bind ", address.ToString(), ": ", why));
-}
-
-// A listening socket, or -1 with errno set.
-int Listen(const addrinfo& where) {
-  const int fd = socket(where.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return -1;
-  const int on = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  if (bind(fd, where.ai_addr, where.ai_addrlen) == 0 && listen(fd, kBacklog) == 0) return fd;
-  const int error = errno;
-  close(fd);
-  errno = error;
-  return -1;
-}
-
-int PortOf(int fd) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof(address);
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return 0;
-  if (address.ss_family == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
-  return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
-}
-
 std::string Answer(absl::string_view status, absl::string_view content_type, absl::string_view body) {
   return absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: ", content_type, "\r\nContent-Length: ", body.size(),
                       "\r\nConnection: close\r\n\r\n", body);
@@ -63,33 +36,18 @@ std::string Answer(absl::string_view status, absl::string_view content_type, abs
 
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const ListenAddress& address,
                                                                         std::function<std::string()> page) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  if (const int error = getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found); error != 0) {
-    return BindError(address, gai_strerror(error));
-  }
-  int fd = -1;
-  for (const addrinfo* candidate = found; candidate != nullptr && fd < 0; candidate = candidate->ai_next) fd = Listen(*candidate);
-  const int error = errno;
-  freeaddrinfo(found);
-  if (fd < 0) return BindError(address, std::strerror(error));
+  RATION_ASSIGN_OR_RETURN(ListenSockets socket, ListenSockets::Bind("metrics_listen", address, 1, kBacklog));
   const int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_fd < 0) {
-    close(fd);
-    return BindError(address, std::strerror(errno));
-  }
-  return absl::WrapUnique(new MetricsEndpoint(fd, wake_fd, PortOf(fd), std::move(page)));
+  if (wake_fd < 0) return absl::UnavailableError(absl::StrCat("--metrics_listen: ", std::strerror(errno)));
+  return absl::WrapUnique(new MetricsEndpoint(std::move(socket), wake_fd, std::move(page)));
 }
 
-MetricsEndpoint::MetricsEndpoint(int listen_fd, int wake_fd, int port, std::function<std::string()> page)
-    : listen_fd_(listen_fd), wake_fd_(wake_fd), port_(port), page_(std::move(page)), thread_([this] { Loop(); }) {}
+MetricsEndpoint::MetricsEndpoint(ListenSockets socket, int wake_fd, std::function<std::string()> page)
+    : socket_(std::move(socket)), wake_fd_(wake_fd), page_(std::move(page)), thread_([this] { Loop(); }) {}
 
 MetricsEndpoint::~MetricsEndpoint() {
   eventfd_write(wake_fd_, 1);
   thread_.join();
-  close(listen_fd_);
   close(wake_fd_);
 }
 
@@ -104,8 +62,9 @@ bool MetricsEndpoint::WaitFor(int fd, short events, int64_t deadline_ms) const {
 }
 
 void MetricsEndpoint::Loop() {
-  while (WaitFor(listen_fd_, POLLIN, -1)) {
-    const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  const int listen_fd = socket_.fds()[0];
+  while (WaitFor(listen_fd, POLLIN, -1)) {
+    const int fd = accept4(listen_fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
       // Out of descriptors, most likely: the connection stays in the queue, so look again a little later.
       if (errno == EMFILE || errno == ENFILE) WaitFor(wake_fd_, POLLIN, NowMs() + 100);

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/listen_address.h"
+#include "server/listen_sockets.h"
 
 namespace ration {
 
@@ -24,19 +25,18 @@ class MetricsEndpoint {
   MetricsEndpoint(const MetricsEndpoint&) = delete;
   MetricsEndpoint& operator=(const MetricsEndpoint&) = delete;
 
-  int port() const { return port_; }
+  int port() const { return socket_.port(); }
 
  private:
-  MetricsEndpoint(int listen_fd, int wake_fd, int port, std::function<std::string()> page);
+  MetricsEndpoint(ListenSockets socket, int wake_fd, std::function<std::string()> page);
   void Loop();
   // Reads one request and answers it, within a few seconds.
   void Serve(int fd) const;
   // Waits until `fd` is ready for `events`; false if the time is over or the endpoint is ending.
   bool WaitFor(int fd, short events, int64_t deadline_ms) const;
 
-  const int listen_fd_;
+  const ListenSockets socket_;
   const int wake_fd_;  // readable when the endpoint is to end
-  const int port_;
   const std::function<std::string()> page_;
   std::thread thread_;
 };

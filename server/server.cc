@@ -29,16 +29,11 @@ constexpr absl::Duration kFlushTime = absl::Seconds(2);
 constexpr int kMaxSyncThreads = 4;
 
 // What both gRPC servers have in common.
-void Prepare(const grpc::ResourceQuota& quota, grpc::ServerBuilder* builder) {
+void Prepare(const grpc::ResourceQuota& quota, const ConnectionLimits& limits, grpc::ServerBuilder* builder) {
   builder->SetResourceQuota(quota);
   builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
-  // A second server on the same port would silently take half of the connections.
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  // Notice clients that vanished without closing their connection.
-  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
-  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000);
-  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
+  ApplyConnectionLimits(limits, builder);
 }
 
 }  // namespace
@@ -71,6 +66,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   watch.on_change = [health = &server->health_](bool stalled) { health->SetAlive(!stalled); };
   server->watch_ = std::make_unique<EngineWatch>(std::move(watch));
 
+  RATION_RETURN_IF_ERROR(server->CountDescriptors());
+  RATION_RETURN_IF_ERROR(server->StartSecurity());
   RATION_RETURN_IF_ERROR(server->StartGrpc());
   RATION_RETURN_IF_ERROR(server->StartControl());
   RATION_RETURN_IF_ERROR(server->StartMetrics());
@@ -84,6 +81,40 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   return server;
 }
 
+absl::Status Server::StartSecurity() {
+  const auto use_quotas = [runner = runner_.get()](const std::vector<TenantQuota>& quotas) {
+    runner->SetTenants(quotas, [](const absl::Status& status) {
+      if (!status.ok()) spdlog::error("--access_file: its quotas are not in force: {}", status.message());
+    });
+  };
+  RATION_ASSIGN_OR_RETURN(security_, Security::Create(options_.security, use_quotas));
+  context_.access = &security_->access();
+  spdlog::info("what protects the gRPC ports: {}", Describe(options_.security));
+  return absl::OkStatus();
+}
+
+absl::Status Server::CountDescriptors() {
+  const int64_t wanted = options_.connections.max_connections;
+  const int64_t descriptors = RaiseDescriptorLimit();
+  RATION_ASSIGN_OR_RETURN(max_connections_, AffordableConnections(wanted, descriptors));
+  if (max_connections_ < wanted) {
+    spdlog::warn("--max_connections: {} instead of {}, as the process may open only {} files (ulimit -n)", max_connections_, wanted,
+                 descriptors);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartPort(const ConnectionAcceptor::Options& address, grpc::ServerBuilder* builder,
+                               std::unique_ptr<grpc::Server>* server, std::unique_ptr<ConnectionAcceptor>* acceptor, int* port) {
+  ConnectionAcceptor::Target target = builder->experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, security_->credentials());
+  *server = builder->BuildAndStart();
+  if (*server == nullptr) return absl::InternalError(absl::StrCat("--", address.flag, ": gRPC cannot start a server"));
+  RATION_ASSIGN_OR_RETURN(*acceptor, ConnectionAcceptor::Start(address, std::move(target)));
+  *port = (*acceptor)->port();
+  return absl::OkStatus();
+}
+
 absl::Status Server::StartGrpc() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -92,16 +123,12 @@ absl::Status Server::StartGrpc() {
   grpc::ServerBuilder builder;
   grpc::ResourceQuota quota("rationd");
   quota.SetMaxThreads(kMaxSyncThreads);
-  Prepare(quota, &builder);
+  Prepare(quota, options_.connections, &builder);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_prompt_bytes + kMessageOverheadBytes));
   builder.SetMaxSendMessageSize(-1);  // a Generate response is bounded by its request
-  builder.AddListeningPort(options_.listen.ToString(), grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(service_.get());
-  grpc_server_ = builder.BuildAndStart();
-  if (grpc_server_ == nullptr || port_ == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("--listen: cannot bind ", options_.listen.ToString(), " (is another server using it?)"));
-  }
+  RATION_RETURN_IF_ERROR(StartPort({"listen", options_.listen, max_connections_, options_.connections.keepalive_timeout}, &builder, &grpc_server_,
+                   &acceptor_, &port_));
   health_.Add(grpc_server_.get(), HealthReporter::Services::kGeneration);
   return absl::OkStatus();
 }
@@ -110,6 +137,7 @@ absl::Status Server::StartControl() {
   if (!options_.control_listen.has_value()) return absl::OkStatus();
   ControlService::Options control;
   control.runner = runner_.get();
+  control.access = &security_->access();
   control.experts = model_.info.experts;
   for (const v1::Expert& expert : model_.description.experts()) control.bytes_per_token.push_back(expert.bytes_per_token());
   control.start_drain = [this] { BeginDrain(); };
@@ -119,15 +147,12 @@ absl::Status Server::StartControl() {
   grpc::ServerBuilder builder;
   grpc::ResourceQuota quota("rationd-control");
   quota.SetMaxThreads(kMaxSyncThreads);
-  Prepare(quota, &builder);
+  Prepare(quota, options_.connections, &builder);
   builder.SetMaxReceiveMessageSize(kMaxControlMessageBytes);
-  builder.AddListeningPort(options_.control_listen->ToString(), grpc::InsecureServerCredentials(), &control_port_);
   builder.RegisterService(control_service_.get());
-  control_server_ = builder.BuildAndStart();
-  if (control_server_ == nullptr || control_port_ == 0) {
-    return absl::UnavailableError(absl::StrCat("--control_listen: cannot bind ", options_.control_listen->ToString(),
-                                               " (is another server using it?)"));
-  }
+  RATION_RETURN_IF_ERROR(StartPort({"control_listen", *options_.control_listen, std::min(max_connections_, kMaxControlConnections),
+                                    options_.connections.keepalive_timeout},
+                                   &builder, &control_server_, &control_acceptor_, &control_port_));
   health_.Add(control_server_.get(), HealthReporter::Services::kControl);
   return absl::OkStatus();
 }
@@ -194,19 +219,21 @@ bool Server::Drain(absl::Duration grace) {
     const absl::Time deadline = absl::Now() + grace;
     all_ended = runner_->WaitUntilIdle(deadline);
     if (!all_ended) {
-      spdlog::warn("the grace period is over: ending {} request(s)", context_.live_calls.request_ids().size());
+      spdlog::warn("the grace period is over: ending {} request(s)", context_.live_calls.engine_ids().size());
       do {  // again, as a request admitted a moment ago may reach the engine after the first round
-        for (const std::string& request_id : context_.live_calls.request_ids()) {
-          runner_->Abort(request_id, FinishReason::kShutdown);
+        for (const std::string& engine_id : context_.live_calls.engine_ids()) {
+          runner_->Abort(engine_id, FinishReason::kShutdown);
         }
       } while (!runner_->WaitUntilIdle(absl::Now() + absl::Milliseconds(20)));
     }
+    acceptor_.reset();
     // Streams that have ended may still be on their way to clients that read slowly.
     grpc_server_->Shutdown(absl::ToChronoTime(std::max(deadline, absl::Now() + kFlushTime)));
     grpc_server_->Wait();
   }
   if (control_server_ != nullptr) {
     control_service_->EndWatches();
+    control_acceptor_.reset();
     control_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
     control_server_->Wait();
   }
@@ -221,12 +248,14 @@ Server::~Server() {
     Drain(absl::ZeroDuration());
   }
   timer_.reset();
-  // No call is left. The engine goes first: it may still hold references to calls, which use what follows.
+  // No call is left.
   health_endpoint_.reset();
   control_server_.reset();
   control_service_.reset();
   grpc_server_.reset();
   service_.reset();
+  security_.reset();  // it may tell the engine of new quotas
+  // The engine may still hold references to calls, which use what follows.
   runner_.reset();
   delivery_.reset();
 }

@@ -19,6 +19,7 @@
 #include "engine/engine_runner.h"
 #include "engine/engine_stats.h"
 #include "server/call_context.h"
+#include "server/connection_acceptor.h"
 #include "server/control_service.h"
 #include "server/delivery_thread.h"
 #include "server/engine_watch.h"
@@ -27,6 +28,7 @@
 #include "server/health_reporter.h"
 #include "server/metrics.h"
 #include "server/metrics_endpoint.h"
+#include "server/security/security.h"
 #include "server/served_model.h"
 #include "server/server_options.h"
 #include "server/timer_thread.h"
@@ -54,8 +56,13 @@ class Server {
 
  private:
   explicit Server(const ServerOptions& options) : options_(options) {}
+  absl::Status StartSecurity();
+  absl::Status CountDescriptors();
   absl::Status StartGrpc();
   absl::Status StartControl();
+  // Builds a server behind an acceptor of its own.
+  absl::Status StartPort(const ConnectionAcceptor::Options& address, grpc::ServerBuilder* builder,
+                         std::unique_ptr<grpc::Server>* server, std::unique_ptr<ConnectionAcceptor>* acceptor, int* port);
   absl::Status StartMetrics();
   absl::Status StartHealth();
   // Not ready from now on, and new requests are refused after drain_delay. Idempotent; thread-safe; does not wait.
@@ -68,17 +75,21 @@ class Server {
   ServedModel model_;  // its engine moves to runner_
   std::unique_ptr<EngineRunner> runner_;
   std::unique_ptr<DeliveryThread> delivery_;
+  int64_t max_connections_ = 0;  // what the process can afford of options_.connections
+  std::unique_ptr<Security> security_;  // the gRPC servers use its credentials
   CallContext context_;
   std::unique_ptr<GenerationService> service_;
   std::unique_ptr<grpc::Server> grpc_server_;
+  std::unique_ptr<ConnectionAcceptor> acceptor_;
+  int port_ = 0;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
-  int port_ = 0;
   std::unique_ptr<ControlService> control_service_;
   std::unique_ptr<grpc::Server> control_server_;
+  std::unique_ptr<ConnectionAcceptor> control_acceptor_;
+  int control_port_ = 0;
   std::unique_ptr<HealthEndpoint> health_endpoint_;
   int metrics_port_ = 0;
-  int control_port_ = 0;
   HealthReporter health_;
   std::unique_ptr<EngineWatch> watch_;
   bool drained_ = false;

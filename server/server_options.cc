@@ -44,13 +44,29 @@ absl::StatusOr<int64_t> ParseBytes(absl::string_view flag, absl::string_view tex
   return bytes;
 }
 
-// Without transport security only this machine may talk to the server.
-absl::Status CheckReach(absl::string_view flag, const ListenAddress& address, bool insecure) {
-  if (insecure || address.IsLoopback()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--", flag, ": ", address.ToString(),
-                   " can be reached from other machines, and this server has neither TLS nor authentication yet; bind a "
-                   "loopback address (127.0.0.1, [::1], localhost) or pass --insecure"));
+// 0 is no limit.
+absl::StatusOr<absl::Duration> ParseTimeLimit(absl::string_view flag, absl::string_view text) {
+  RATION_ASSIGN_OR_RETURN(const absl::Duration time, ParseTime(flag, text, absl::ZeroDuration()));
+  return time == absl::ZeroDuration() ? absl::InfiniteDuration() : time;
+}
+
+absl::Status ParseSecurity(const v1::ServerConfig& config, SecurityOptions* security) {
+  security->tls.cert = config.tls_cert();
+  security->tls.key = config.tls_key();
+  security->tls.client_ca = config.tls_client_ca();
+  security->access_file = config.access_file();
+  return CheckSecurityOptions(*security);
+}
+
+absl::Status ParseConnectionLimits(const v1::ServerConfig& config, ConnectionLimits* limits) {
+  RATION_RETURN_IF_ERROR(CheckRange("max_connections", config.max_connections(), 1, 1 << 20));
+  limits->max_connections = config.max_connections();
+  RATION_RETURN_IF_ERROR(CheckRange("max_streams_per_connection", config.max_streams_per_connection(), 1, 1 << 20));
+  limits->max_streams_per_connection = static_cast<int>(config.max_streams_per_connection());
+  RATION_ASSIGN_OR_RETURN(limits->handshake_timeout, ParseTime("handshake_timeout", config.handshake_timeout(), absl::Seconds(1)));
+  RATION_ASSIGN_OR_RETURN(limits->max_idle, ParseTimeLimit("max_connection_idle", config.max_connection_idle()));
+  RATION_ASSIGN_OR_RETURN(limits->max_age, ParseTimeLimit("max_connection_age", config.max_connection_age()));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<spdlog::level::level_enum> ParseLogLevel(absl::string_view text) {
@@ -72,25 +88,25 @@ absl::StatusOr<LoggedRequests> ParseLoggedRequests(absl::string_view text) {
 
 absl::StatusOr<ServerOptions> ParseServerOptions(const v1::ServerConfig& config) {
   ServerOptions options;
-  options.insecure = config.insecure();
+  RATION_RETURN_IF_ERROR(ParseSecurity(config, &options.security));
+  RATION_RETURN_IF_ERROR(ParseConnectionLimits(config, &options.connections));
   options.port_file = config.port_file();
   RATION_ASSIGN_OR_RETURN(options.listen, ListenAddress::Parse("listen", config.listen()));
-  RATION_RETURN_IF_ERROR(CheckReach("listen", options.listen, config.insecure()));
+  RATION_RETURN_IF_ERROR(CheckReach("listen", options.listen, options.security, config.insecure()));
   options.metrics_listen.reset();
   if (!config.metrics_listen().empty()) {
     RATION_ASSIGN_OR_RETURN(options.metrics_listen, ListenAddress::Parse("metrics_listen", config.metrics_listen()));
-    RATION_RETURN_IF_ERROR(CheckReach("metrics_listen", *options.metrics_listen, config.insecure()));
+    RATION_RETURN_IF_ERROR(CheckMetricsReach(*options.metrics_listen, config.metrics_insecure() || config.insecure()));
   }
   options.control_listen.reset();
   if (!config.control_listen().empty()) {
     RATION_ASSIGN_OR_RETURN(options.control_listen, ListenAddress::Parse("control_listen", config.control_listen()));
-    RATION_RETURN_IF_ERROR(CheckReach("control_listen", *options.control_listen, config.insecure()));
+    RATION_RETURN_IF_ERROR(CheckReach("control_listen", *options.control_listen, options.security, config.insecure()));
   }
   if (!config.health_listen().empty()) {  // needs no CheckReach: it tells nothing worth hiding
     RATION_ASSIGN_OR_RETURN(options.health_listen, ListenAddress::Parse("health_listen", config.health_listen()));
   }
-  RATION_ASSIGN_OR_RETURN(options.max_queue_time, ParseTime("max_queue_time", config.max_queue_time(), absl::ZeroDuration()));
-  if (options.max_queue_time == absl::ZeroDuration()) options.max_queue_time = absl::InfiniteDuration();
+  RATION_ASSIGN_OR_RETURN(options.max_queue_time, ParseTimeLimit("max_queue_time", config.max_queue_time()));
   RATION_ASSIGN_OR_RETURN(options.max_prompt_bytes,
                           ParseBytes("max_prompt_bytes", config.max_prompt_bytes(), 1, int64_t{256} << 20));
   RATION_ASSIGN_OR_RETURN(options.grace_period, ParseTime("grace_period", config.grace_period(), absl::ZeroDuration()));

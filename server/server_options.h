@@ -13,9 +13,11 @@
 #include "absl/time/time.h"
 #include "engine/engine_factory_options.h"
 #include "proto/config.pb.h"
+#include "server/connection_limits.h"
 #include "server/listen_address.h"
 #include "server/logging.h"
 #include "server/request_log.h"
+#include "server/security/security_options.h"
 
 namespace ration {
 
@@ -26,7 +28,8 @@ struct ServerOptions {
   std::optional<ListenAddress> control_listen = ListenAddress{"127.0.0.1", 50052};  // absent: no control API
   std::optional<ListenAddress> health_listen;  // absent: none
   std::string port_file;  // empty: none; otherwise the ports in use are written there once the server is ready
-  bool insecure = false;
+  SecurityOptions security;
+  ConnectionLimits connections;
   int64_t max_live_requests = 1280;
   int64_t max_prompt_bytes = int64_t{1} << 20;
   absl::Duration slow_reader_timeout = absl::Seconds(30);

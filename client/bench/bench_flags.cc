@@ -32,6 +32,7 @@ struct RawFlags {
   bool help = false;
   std::string server;
   std::string control;
+  TransportFlags transport;
   std::string mode = "closed";
   std::optional<int64_t> concurrency;
   std::optional<double> rate, burstiness, speedup, length_scale;
@@ -51,6 +52,7 @@ void Declare(FlagSet& flags, RawFlags& raw) {
   flags.Add("server", "HOST:PORT", &raw.server,
             "Where rationd listens. Default: $RATION_SERVER, else 127.0.0.1:50051.");
   flags.Add("control", "HOST:PORT", &raw.control, "Its control API, for samples of its state. Default: none.");
+  raw.transport.AddTo(flags);
   flags.Section("Arrivals");
   flags.Add("mode", "MODE", &raw.mode,
             "closed: a fixed number of requests at a time; poisson, gamma: at random times; trace: as recorded. "
@@ -243,7 +245,15 @@ absl::Status ParseBenchFlags(absl::Span<const std::string> arguments, BenchOptio
   CheckArrivals(raw, check, options);
   CheckRequests(raw, check, options);
   CheckReport(raw, check, options);
-  return check.status();
+  if (!check.status().ok()) return check.status();
+  absl::StatusOr<Transport> transport = raw.transport.Read();
+  if (!transport.ok()) return transport.status();
+  for (const std::string& target : {raw.server, raw.control}) {
+    if (target.empty()) continue;
+    if (absl::Status status = raw.transport.CheckTarget(*transport, target); !status.ok()) return status;
+  }
+  options->transport = *std::move(transport);
+  return absl::OkStatus();
 }
 
 std::string BenchHelp(int columns) {

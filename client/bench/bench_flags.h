@@ -13,6 +13,7 @@
 #include "client/bench/latency_report.h"
 #include "client/bench/load_runner.h"
 #include "client/bench/workload.h"
+#include "client/transport.h"
 
 namespace ration {
 
@@ -22,6 +23,7 @@ struct BenchOptions {
   bool help = false;
   std::string server;   // HOST:PORT
   std::string control;  // HOST:PORT; empty: no state samples
+  Transport transport;
   ArrivalMode mode = ArrivalMode::kClosed;
   double rate = 0;        // of kPoisson and kGamma
   double burstiness = 1;  // of kGamma

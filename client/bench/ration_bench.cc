@@ -84,7 +84,7 @@ void Interruption::Watch(LoadRunner* runner) {
 class BenchRun {
  public:
   BenchRun(const BenchOptions& options, const Console& console, Interruption* interruption)
-      : options_(options), console_(console), interruption_(interruption), client_(CreateChannelTo(options.server)) {}
+      : options_(options), console_(console), interruption_(interruption), client_(CreateChannel(options.server, options.transport)) {}
 
   int Run() {
     if (absl::Status status = Prepare(); !status.ok()) return Explain(status);
@@ -108,7 +108,7 @@ class BenchRun {
     workload_ = *std::move(workload);
     if (absl::Status status = PreparePrompts(); !status.ok()) return status;
     if (options_.control.empty()) return absl::OkStatus();
-    control_ = CreateChannelTo(options_.control, /*own_connection=*/true);
+    control_ = CreateChannel(options_.control, options_.transport, /*own_connection=*/true);
     if (absl::Status status = StateSampler::Check(control_); !status.ok()) {
       return AtServer(status, "control", options_.control);
     }
@@ -135,8 +135,8 @@ class BenchRun {
   }
 
   void Load() {
-    LoadRunner runner(CreateChannelTo(options_.server, /*own_connection=*/true),
-                      CreateChannelTo(options_.server, /*own_connection=*/true), options_.load, workload_.get(),
+    LoadRunner runner(CreateChannel(options_.server, options_.transport, /*own_connection=*/true),
+                      CreateChannel(options_.server, options_.transport, /*own_connection=*/true), options_.load, workload_.get(),
                       &*prompts_);
     std::optional<StateSampler> sampler;
     if (control_ != nullptr) sampler.emplace(control_, kStateInterval, runner.start());

@@ -1,6 +1,5 @@
 #include "tests/client/fake_generation_service.h"
 
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
 #include "absl/strings/str_cat.h"
@@ -8,11 +7,19 @@
 #include "proto/google/rpc/status.pb.h"
 
 namespace ration::testing {
+namespace {
 
-FakeGenerationService::FakeGenerationService() {
+std::string AuthorizationOf(const grpc::ServerContext& context) {
+  const auto found = context.client_metadata().find("authorization");
+  return found == context.client_metadata().end() ? "none" : std::string(found->second.data(), found->second.size());
+}
+
+}  // namespace
+
+FakeGenerationService::FakeGenerationService(const std::shared_ptr<grpc::ServerCredentials>& credentials) {
   int port = 0;
   grpc::ServerBuilder builder;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort("127.0.0.1:0", credentials, &port);
   builder.RegisterService(this);
   server_ = builder.BuildAndStart();
   target_ = absl::StrCat("127.0.0.1:", port);
@@ -31,6 +38,7 @@ grpc::Status FakeGenerationService::Generate(grpc::ServerContext* context, const
 grpc::Status FakeGenerationService::GenerateStream(grpc::ServerContext* context, const v1::GenerateRequest* request,
                                                    grpc::ServerWriter<v1::GenerateResponse>* writer) {
   generate_request = *request;
+  authorization = AuthorizationOf(*context);
   for (const v1::GenerateResponse& reply : replies) writer->Write(reply);
   if (hang) {
     // The synchronous API can only be polled; the pause keeps the processor free for the client.
@@ -67,8 +75,9 @@ grpc::Status FakeGenerationService::Detokenize(grpc::ServerContext*, const v1::D
   return status;
 }
 
-grpc::Status FakeGenerationService::GetModelInfo(grpc::ServerContext*, const v1::GetModelInfoRequest*,
+grpc::Status FakeGenerationService::GetModelInfo(grpc::ServerContext* context, const v1::GetModelInfoRequest*,
                                                  v1::GetModelInfoResponse* response) {
+  authorization = AuthorizationOf(*context);
   *response = model_info;
   return status;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_context.h>
 
@@ -19,7 +20,8 @@ namespace ration::testing {
 
 class FakeGenerationService final : public v1::Generation::Service {
  public:
-  FakeGenerationService();
+  FakeGenerationService() : FakeGenerationService(grpc::InsecureServerCredentials()) {}
+  explicit FakeGenerationService(const std::shared_ptr<grpc::ServerCredentials>& credentials);
   ~FakeGenerationService() override;
 
   const std::string& target() const { return target_; }  // HOST:PORT
@@ -37,6 +39,7 @@ class FakeGenerationService final : public v1::Generation::Service {
   v1::AbortRequest abort_request;
   v1::TokenizeRequest tokenize_request;
   v1::DetokenizeRequest detokenize_request;
+  std::string authorization;  // the metadata of that name, of GetModelInfo and GenerateStream; "none" if there was none
 
  private:
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,

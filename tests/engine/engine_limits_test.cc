@@ -43,7 +43,7 @@ class ValidateRequestTest : public ::testing::Test {
 
 TEST_F(ValidateRequestTest, AcceptsDefaultsAndTheEdgesOfEveryRange) {
   EXPECT_TRUE(ValidateRequest(request_, model_, false).ok());
-  request_.request_id = std::string(128, 'x');
+  request_.request_id = std::string(256, 'x');
   request_.prompt_tokens = {0, 99};
   request_.sampling = {/*temperature=*/0,
                        /*top_k=*/0,
@@ -68,7 +68,7 @@ TEST_F(ValidateRequestTest, NamesFieldLimitAndValue) {
   const GenerationRequest good = request_;
   const float nan = std::numeric_limits<float>::quiet_NaN();
   request_.request_id = "";
-  ExpectInvalid("request_id: must have 1 to 128 bytes, not 0: \"\"");
+  ExpectInvalid("request_id: must have 1 to 256 bytes, not 0: \"\"");
   request_ = good;
   request_.prompt_tokens = {};
   ExpectInvalid("prompt: must have at least 1 token, not 0");

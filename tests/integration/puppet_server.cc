@@ -20,7 +20,8 @@
 
 namespace ration {
 
-PuppetServer::PuppetServer(const Options& options) : strings_(std::make_shared<PuppetStrings>()) {
+PuppetServer::PuppetServer(const Options& options)
+    : credentials_(options.credentials), strings_(std::make_shared<PuppetStrings>()) {
   ServedModel model;
   if (options.with_tokenizer) {
     model.tokenizer = tokenizer_ = MakeTinyTokenizer(kPuppetVocab);
@@ -55,6 +56,8 @@ PuppetServer::PuppetServer(const Options& options) : strings_(std::make_shared<P
   if (options.with_health_port) server_options.health_listen = ListenAddress{"127.0.0.1", 0};
   server_options.drain_delay = options.drain_delay;
   server_options.request_log = options.request_log;
+  server_options.security = options.security;
+  server_options.connections = options.connections;
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(server_options, std::move(model));
   RATION_CHECK(server.ok());
   server_ = *std::move(server);
@@ -66,13 +69,13 @@ PuppetServer::PuppetServer(const Options& options) : strings_(std::make_shared<P
 
 PuppetServer::~PuppetServer() = default;
 
-std::shared_ptr<grpc::Channel> PuppetServer::NewChannel(int port) const {
+std::shared_ptr<grpc::Channel> PuppetServer::NewChannel(int port, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // the window does not grow
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 65535);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port), credentials, arguments);
 }
 
 void PuppetServer::Destroy() { server_.reset(); }
@@ -112,10 +115,11 @@ StreamResult ReadStream(v1::Generation::Stub& stub, const v1::GenerateRequest& r
 }
 
 std::pair<grpc::Status, std::string> CallWithBytes(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                                                   const std::string& bytes) {
+                                                   const std::string& bytes, const std::string& token) {
   grpc::GenericStub stub(channel);
   grpc::ClientContext call;
   call.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(30)));
+  if (!token.empty()) call.AddMetadata("authorization", absl::StrCat("Bearer ", token));
   grpc::Slice slice(bytes);
   grpc::ByteBuffer request(&slice, 1);
   grpc::ByteBuffer response;
@@ -141,18 +145,24 @@ std::pair<grpc::Status, std::string> CallWithBytes(const std::shared_ptr<grpc::C
   return {status, text};
 }
 
-std::string HttpExchange(int port, const std::string& request) {
+int ConnectSocket(int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return fd;
+  close(fd);
+  return -1;
+}
+
+std::string HttpExchange(int port, const std::string& request) {
+  const int fd = ConnectSocket(port);
+  if (fd < 0) return "";
   std::string answer;
-  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
-    send(fd, request.data(), request.size(), MSG_NOSIGNAL);
-    char buffer[4096];
-    for (ssize_t n; (n = recv(fd, buffer, sizeof(buffer), 0)) > 0;) answer.append(buffer, static_cast<size_t>(n));
-  }
+  send(fd, request.data(), request.size(), MSG_NOSIGNAL);
+  char buffer[4096];
+  for (ssize_t n; (n = recv(fd, buffer, sizeof(buffer), 0)) > 0;) answer.append(buffer, static_cast<size_t>(n));
   close(fd);
   return answer;
 }

@@ -11,12 +11,15 @@
 
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
+#include <grpcpp/security/credentials.h>
 #include <grpcpp/support/status.h>
 
 #include "engine/base/clock.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "proto/control.grpc.pb.h"
 #include "proto/generation.grpc.pb.h"
+#include "server/connection_limits.h"
+#include "server/security/security_options.h"
 #include "server/server.h"
 #include "server/server_options.h"
 #include "tests/testing/puppet_engine.h"
@@ -38,6 +41,9 @@ class PuppetServer {
     absl::Duration drain_delay;
     const Clock* clock = Clock::Real();
     RequestLogOptions request_log;
+    SecurityOptions security;
+    ConnectionLimits connections;
+    std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();  // of the clients' channels
   };
   PuppetServer() : PuppetServer(Options()) {}
   explicit PuppetServer(const Options& options);
@@ -49,7 +55,8 @@ class PuppetServer {
   Server& server() { return *server_; }
   // A new connection, with HTTP/2 windows of the smallest size so that a client that does not read blocks the server soon.
   std::shared_ptr<grpc::Channel> NewChannel() const { return NewChannel(server_->port()); }
-  std::shared_ptr<grpc::Channel> NewChannel(int port) const;
+  std::shared_ptr<grpc::Channel> NewChannel(int port) const { return NewChannel(port, credentials_); }
+  static std::shared_ptr<grpc::Channel> NewChannel(int port, const std::shared_ptr<grpc::ChannelCredentials>& credentials);
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   const std::shared_ptr<grpc::Channel>& control_channel() const { return control_channel_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -57,6 +64,7 @@ class PuppetServer {
   void Destroy();
 
  private:
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<PuppetStrings> strings_;
   std::unique_ptr<Server> server_;
@@ -80,10 +88,12 @@ struct StreamResult {
 StreamResult ReadStream(v1::Generation::Stub& stub, const v1::GenerateRequest& request);
 StreamResult ReadStream(v1::Generation::Stub& stub, const v1::GenerateRequest& request, grpc::ClientContext* call);
 
-// A unary call of any method with any bytes.
+// A unary call of any method with any bytes, and a bearer token unless that is empty.
 std::pair<grpc::Status, std::string> CallWithBytes(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                                                   const std::string& bytes);
+                                                   const std::string& bytes, const std::string& token = "");
 
+// A socket connected to this machine, or -1.
+int ConnectSocket(int port);
 // Sends bytes over a plain socket to this machine and returns the whole answer; HttpGet with a request made for it.
 std::string HttpExchange(int port, const std::string& request);
 std::string HttpGet(int port, const std::string& path);

@@ -64,16 +64,26 @@ TEST(ParseOptions, ReadsWhatIsGiven) {
   EXPECT_EQ(options->engine.page_bytes, 4096);
 }
 
-TEST(ParseOptions, BindsOtherMachinesAddressesOnlyWhenToldTo) {
+TEST(ParseOptions, BindsOtherMachinesAddressesOnlyWithTlsAndAnAccessFileOrWhenToldTo) {
   for (const char* address : {"0.0.0.0:50051", "[::]:1", "192.168.1.4:80", "example.com:80", "127.evil.com:80"}) {
-    v1::ServerConfig flags = Valid();
-    flags.set_listen(address);
-    EXPECT_THAT(std::string(ParseOptions(flags).status().message()), HasSubstr("--insecure")) << address;
-    flags.set_insecure(true);
-    EXPECT_TRUE(ParseOptions(flags).ok()) << address;
-    flags = Valid();
-    flags.set_metrics_listen(address);
-    EXPECT_THAT(std::string(ParseOptions(flags).status().message()), StartsWith("--metrics_listen: ")) << address;
+    for (const bool control : {false, true}) {
+      v1::ServerConfig flags = Valid();
+      (control ? *flags.mutable_control_listen() : *flags.mutable_listen()) = address;
+      const auto error = [&] { return std::string(ParseOptions(flags).status().message()); };
+      EXPECT_THAT(error(), StartsWith(control ? "--control_listen: " : "--listen: "));
+      EXPECT_THAT(error(), HasSubstr("takes TLS (--tls_cert and --tls_key) and an access file (--access_file); or bind"));
+      v1::ServerConfig insecure = flags;
+      insecure.set_insecure(true);
+      EXPECT_TRUE(ParseOptions(insecure).ok()) << address;
+      flags.set_tls_cert("c");
+      flags.set_tls_key("k");
+      EXPECT_THAT(error(), HasSubstr("takes an access file (--access_file); or bind"));
+      flags.set_access_file("a");
+      EXPECT_TRUE(ParseOptions(flags).ok()) << address;
+      flags.clear_tls_cert();
+      flags.clear_tls_key();
+      EXPECT_THAT(error(), HasSubstr("takes TLS (--tls_cert and --tls_key); or bind"));
+    }
   }
   for (const char* address : {"localhost:1", "127.0.0.1:1", "127.1.2.3:1", "[::1]:1"}) {
     v1::ServerConfig flags = Valid();
@@ -110,6 +120,62 @@ TEST(ParseOptions, ReadsLogsAndLifeCycle) {
   EXPECT_EQ(options->server.stall_timeout, absl::ZeroDuration());
 }
 
+TEST(ParseOptions, MetricsReachOtherMachinesOnlyWhenToldToWhateverTheOthersDo) {
+  v1::ServerConfig flags = Valid();
+  flags.set_tls_cert("c");
+  flags.set_tls_key("k");
+  flags.set_access_file("a");
+  flags.set_metrics_listen("0.0.0.0:9091");
+  EXPECT_THAT(std::string(ParseOptions(flags).status().message()), StartsWith("--metrics_listen: 0.0.0.0:9091 can be reached"));
+  flags.set_metrics_insecure(true);
+  EXPECT_TRUE(ParseOptions(flags).ok());
+  flags = Valid();
+  flags.set_metrics_insecure(true);
+  flags.set_listen("0.0.0.0:50051");
+  EXPECT_THAT(std::string(ParseOptions(flags).status().message()), StartsWith("--listen: ")) << "it opens nothing else";
+}
+
+TEST(ParseOptions, TlsFlagsGoTogether) {
+  v1::ServerConfig flags = Valid();
+  flags.set_tls_cert("c");
+  EXPECT_THAT(std::string(ParseOptions(flags).status().message()), StartsWith("--tls_key: is needed with --tls_cert"));
+  flags = Valid();
+  flags.set_tls_key("k");
+  EXPECT_THAT(std::string(ParseOptions(flags).status().message()), StartsWith("--tls_cert: is needed with --tls_key"));
+  flags = Valid();
+  flags.set_tls_client_ca("a");
+  EXPECT_THAT(std::string(ParseOptions(flags).status().message()), StartsWith("--tls_client_ca: applies only with"));
+  flags.set_tls_cert("c");
+  flags.set_tls_key("k");
+  const auto options = ParseOptions(flags);
+  ASSERT_TRUE(options.ok());
+  EXPECT_TRUE(options->server.security.has_mutual_tls());
+}
+
+TEST(ParseOptions, ReadsTheConnectionLimits) {
+  const auto defaults = ParseOptions(Valid());
+  ASSERT_TRUE(defaults.ok());
+  const ConnectionLimits declared;  // declared twice, like the policy
+  EXPECT_EQ(defaults->server.connections.max_connections, declared.max_connections);
+  EXPECT_EQ(defaults->server.connections.max_streams_per_connection, declared.max_streams_per_connection);
+  EXPECT_EQ(defaults->server.connections.handshake_timeout, declared.handshake_timeout);
+  EXPECT_EQ(defaults->server.connections.max_idle, declared.max_idle);
+  EXPECT_EQ(defaults->server.connections.max_age, declared.max_age);
+  v1::ServerConfig flags = Valid();
+  flags.set_max_connections(7);
+  flags.set_max_streams_per_connection(8);
+  flags.set_handshake_timeout("3s");
+  flags.set_max_connection_idle("0");
+  flags.set_max_connection_age("1h");
+  const auto options = ParseOptions(flags);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->server.connections.max_connections, 7);
+  EXPECT_EQ(options->server.connections.max_streams_per_connection, 8);
+  EXPECT_EQ(options->server.connections.handshake_timeout, absl::Seconds(3));
+  EXPECT_EQ(options->server.connections.max_idle, absl::InfiniteDuration());
+  EXPECT_EQ(options->server.connections.max_age, absl::Hours(1));
+}
+
 TEST(ParseOptions, NamesFlagLimitAndValue) {
   struct Case {
     std::function<void(v1::ServerConfig&)> spoil;
@@ -132,6 +198,11 @@ TEST(ParseOptions, NamesFlagLimitAndValue) {
       {[](v1::ServerConfig& f) { f.set_max_running_requests(0); }, {"--max_running_requests: ", "not 0"}},
       {[](v1::ServerConfig& f) { f.set_max_queued_requests(-3); }, {"--max_queued_requests: ", "-3"}},
       {[](v1::ServerConfig& f) { f.set_max_prompt_bytes("1GiB"); }, {"--max_prompt_bytes: ", "268435456"}},
+      {[](v1::ServerConfig& f) { f.set_max_connections(0); }, {"--max_connections: ", "not 0"}},
+      {[](v1::ServerConfig& f) { f.set_max_streams_per_connection(-1); }, {"--max_streams_per_connection: ", "-1"}},
+      {[](v1::ServerConfig& f) { f.set_handshake_timeout("10ms"); }, {"--handshake_timeout: ", "[1s, 24h]", "10ms"}},
+      {[](v1::ServerConfig& f) { f.set_max_connection_idle("-1s"); }, {"--max_connection_idle: ", "-1s"}},
+      {[](v1::ServerConfig& f) { f.set_max_connection_age("25h"); }, {"--max_connection_age: ", "24h", "25h"}},
       {[](v1::ServerConfig& f) { f.set_grace_period("-1s"); }, {"--grace_period: ", "-1s"}},
       {[](v1::ServerConfig& f) { f.set_slow_reader_timeout("0"); }, {"--slow_reader_timeout: "}},
       {[](v1::ServerConfig& f) { f.set_grace_period("25"); }, {"--grace_period: ", "30s", "\"25\""}},

@@ -1,0 +1,43 @@
+// The door of both services: whose call is this, and may it do what it asks for? Tokens travel as the call's metadata
+// `authorization: Bearer TOKEN`.
+// Layer: server/security. Thread-safe.
+#ifndef RATION_SERVER_SECURITY_ACCESS_CONTROL_H_
+#define RATION_SERVER_SECURITY_ACCESS_CONTROL_H_
+
+#include <initializer_list>
+#include <memory>
+#include <vector>
+
+#include <grpcpp/server_context.h>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/base/mutex.h"
+#include "server/security/access_table.h"
+
+namespace ration {
+
+enum class Role { kGenerate, kControl };
+
+class AccessControl {
+ public:
+  // Without a table every call belongs to the tenant "" and may do everything.
+  AccessControl() = default;
+  // From now on `table` decides. Calls that were let in before go on.
+  void Use(std::shared_ptr<const AccessTable> table);
+
+  // The caller, who has at least one of `roles`. Unauthenticated if there is no token or nobody's, PermissionDenied if its owner has
+  // none of the roles; the messages are for clients and never repeat what was sent.
+  absl::StatusOr<Caller> Authorize(const grpc::CallbackServerContext& call, std::initializer_list<Role> roles) const;
+  // The same, of the values of the call's `authorization` metadata.
+  absl::StatusOr<Caller> Authorize(const std::vector<absl::string_view>& authorization, std::initializer_list<Role> roles) const;
+
+ private:
+  mutable Mutex mutex_;
+  std::shared_ptr<const AccessTable> table_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace ration
+
+#endif  // RATION_SERVER_SECURITY_ACCESS_CONTROL_H_
