@@ -33,7 +33,7 @@ def overrides(panel):
             properties.append({"id": "color", "value": {"mode": "fixed", "fixedColor": query.color}})
         if query.dashed:
             properties += [{"id": "custom.lineStyle", "value": DASH}, {"id": "custom.fillOpacity", "value": 0}]
-        if query.dashed and panel.stacked or query.unstacked:
+        if query.dashed and panel.stacked:
             properties.append({"id": "custom.stacking", "value": {"mode": "none", "group": "A"}})
         if properties and panel.kind == "timeseries":
             found.append({"matcher": {"id": "byRegexp", "options": refers_to(query.legend)}, "properties": properties})

@@ -1,6 +1,6 @@
 """What the dashboard shows: rows of panels of queries. make_dashboard.py turns this into Grafana's JSON; nothing here knows its form.
 
-Queries may use $instance and $tenant (regular expressions), $__rate_interval (a window that holds four scrapes) and $__range.
+Queries may use $instance and $tenant (regular expressions) and $__rate_interval (a window that holds four scrapes).
 """
 import dataclasses
 
@@ -11,7 +11,6 @@ class Query:
     legend: str  # with {{label}}
     color: str = ""  # of Grafana's names; "": the next of the palette
     dashed: bool = False  # a limit or a target, not a measurement
-    unstacked: bool = False  # of a stacked panel: drawn as a line of its own
     instant: bool = False  # of a table: the newest value only
 
 
@@ -22,7 +21,7 @@ class Panel:
     unit: str  # of Grafana's units
     queries: tuple
     width: int = 8  # of 24
-    kind: str = "timeseries"  # or stat, heatmap, state-timeline, table
+    kind: str = "timeseries"  # or heatmap, state-timeline, table
     stacked: bool = False
     minimum: float = None
     maximum: float = None
