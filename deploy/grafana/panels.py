@@ -77,7 +77,7 @@ SERVICE_LEVELS = Row("Service levels", (
           "RationFirstTokenSlow and RationTokensSlow watch them.", "percentunit",
           (Query(within("ration_time_to_first_token_seconds", "2.5"), "first tokens within 2.5 s", "blue"),
            Query(within("ration_inter_token_latency_seconds", "0.2"), "gaps within 200 ms", "green"),
-           Query("vector(0.99)", "objective", "red", dashed=True)), maximum=1, no_value=IDLE, may_be_empty=WHILE_IDLE),
+           Query("vector(0.99)", "objective", "red", dashed=True)), minimum=0.9, maximum=1, no_value=IDLE, may_be_empty=WHILE_IDLE),
     Panel("Tokens a second", "Prompt tokens processed and tokens generated, of all servers chosen above.", "tokens/s",
           (rate("ration_prompt_tokens_total", legend="prompt", color="blue"),
            rate("ration_generated_tokens_total", legend="generated", color="green")), width=12, minimum=0),
@@ -138,8 +138,8 @@ GOVERNOR = Row("Governor", (
     Panel("Tokens regrouped", "Cached tokens a second moved to a cheaper expert (mean over the layers).", "tokens/s",
           (Query(f'sum by (from, to) (rate(ration_regrouped_tokens_total{{{HERE}}}[$__rate_interval]))', "expert {{from}} to {{to}}"),),
           stacked=True, minimum=0),
-    Panel("Ratio changes", "Epochs a minute: every new ratio, policy or budget, whoever made it, is one. The governor makes some ten a "
-          "second while it gives memory back; hundreds a minute without end, up and down, are flapping.", "none",
+    Panel("Ratio changes", "Epochs a minute: every new ratio, policy or budget, whoever made it, is one. The governor makes up to a thousand "
+          "a minute for the seconds in which it gives memory back; hundreds without end, up and down, are flapping.", "none",
           (Query(f"60 * rate(ration_policy_epoch{{{HERE}}}[$__rate_interval])", "{{instance}}"),), minimum=0, decimals=0),
     Panel("Who chooses the ratio", "The governor, or an operator (`rationctl ratio`).", "none",
           (Query(f"ration_policy_mode_auto{{{HERE}}}", "{{instance}}"),), kind="state-timeline",

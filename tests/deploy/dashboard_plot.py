@@ -8,7 +8,8 @@ COLORS = {"green": "#4a9c3f", "yellow": "#d9a404", "red": "#d62f3e", "dark-red":
 PALETTE = ["#4a9c3f", "#d9a404", "#2f6fd0", "#ee7f1a", "#d62f3e", "#8a4fbf", "#5aa9b8", "#8d6e4f", "#b0568f", "#7a7a7a"]
 EXPERT_COLORS = [COLORS["dark-blue"], COLORS["blue"], COLORS["super-light-blue"]]
 HEIGHT, WIDTH = 250, 1200  # pixels of a panel and of a row
-MOST_IN_LEGEND = 8
+MOST_IN_LEGEND = 6  # beyond it, series that are zero throughout are left out first
+KEY = "set key at graph 0.5,-0.3 center top horizontal samplen 1.5 spacing 0.9 font 'Helvetica,10' maxcols 4"
 
 
 def legend_of(query, labels):
@@ -41,7 +42,7 @@ class Script:
     """A gnuplot script with its data inline."""
 
     def __init__(self, path, panel_rows):
-        self.text = [f"set terminal svg size {WIDTH},{HEIGHT * panel_rows} font 'Helvetica,11' background '#ffffff'", f"set output '{path}'",
+        self.text = [f"set terminal svg size {WIDTH},{HEIGHT * panel_rows} font 'Helvetica,11' noenhanced background '#ffffff'", f"set output '{path}'",
                      f"set multiplot", "set border 3 lc rgb '#888888'", "set tics nomirror textcolor rgb '#444444'",
                      "set grid ytics lc rgb '#e4e4e4' lt 1", "set style fill transparent solid 0.35 noborder"]
         self.blocks = 0
@@ -52,10 +53,11 @@ class Script:
         return f"$d{self.blocks}"
 
     def place(self, x, y, width, height, title):
-        self.text += ["reset session" if False else "unset yrange; unset label; unset key; unset colorbox; set ytics auto",
+        self.text += ["unset label; unset key; unset colorbox; set ytics auto; set xtics auto",
                       f"set origin {x},{y}; set size {width},{height}",
                       f"set title '{title}' font 'Helvetica-Bold,12' offset 0,-0.4", "set xrange [0:*]; set autoscale y",
-                      "set lmargin 9; set rmargin 2; set tmargin 2; set bmargin 6", "set xlabel ''"]
+                      "set lmargin 9; set rmargin 2; set tmargin 2; set bmargin 5.5",
+                      "set xlabel 'seconds' offset 0,0.7 textcolor rgb '#888888' font 'Helvetica,9'"]
 
 
 def stacked(lines):
@@ -76,8 +78,8 @@ def draw_lines(script, panel, lines, start):
     largest = max((value for _, _, points in lines for _, value in points), default=0)
     factor, unit = scale_of(panel.unit, largest)
     script.text.append(f"set ylabel '{unit}' offset 1.5,0")
-    script.text.append("set key below center horizontal samplen 1.5 font 'Helvetica,10' maxrows 3")
-    low = "0" if panel.minimum is not None else "*"
+    script.text.append(KEY)
+    low = f"{panel.minimum * factor}" if panel.minimum is not None else "*"
     high = f"{panel.maximum * factor * 1.04}" if panel.maximum is not None else "*"
     script.text.append(f"set yrange [{low}:{high}]")
     plots = []
@@ -119,7 +121,7 @@ def draw_states(script, panel, lines, start):
                 begin = (at, value)
     end = max(at for _, _, points in lines for at, _ in points) - start
     script.text += [f"set yrange [0:{len(lines)}]; set xrange [0:{end}]; unset ytics; set ylabel ''",
-                    "set key below center horizontal samplen 1.5 font 'Helvetica,10'"]
+                    KEY]
     keys = [f"NaN with boxes lc rgb '{color}' title '{text}'" for text, color in dict.fromkeys(used)]
     script.text += ["plot " + ", ".join(keys), "unset object"]
 
@@ -127,8 +129,8 @@ def draw_states(script, panel, lines, start):
 def draw_table(script, lines):
     words = [" / ".join(f"{name} {value}" for name, value in sorted(labels.items()) if name not in ("job", "instance"))
              + f" / up for {points[-1][1]:.0f} s" for labels, points in lines]
-    script.text += ["unset tics; unset border; set ylabel ''; set yrange [0:1]; set xrange [0:1]",
-                    *(f"set label {i + 1} '{text}' at 0.02,{0.7 - 0.2 * i} font 'Helvetica,11'" for i, text in enumerate(words)),
+    script.text += ["unset tics; unset border; set xlabel ''; set ylabel ''; set yrange [0:1]; set xrange [0:1]",
+                    *(f"set label {i + 1} '{text}' at 0.02,{0.8 - 0.2 * i} font 'Helvetica,11'" for i, text in enumerate(words)),
                     "plot NaN notitle", "set tics nomirror; set border 3"]
 
 
@@ -147,7 +149,7 @@ def draw_row(row, answers, start, folder):
         script.place(x / 24, 1 - (y + 1) / rows, panel.width / 24, 1 / rows, panel.title)
         lines = lines_of(answers[panel])
         if not lines:
-            script.text += ["unset tics; unset border; set ylabel ''; set yrange [0:1]; set xrange [0:1]",
+            script.text += ["unset tics; unset border; set xlabel ''; set ylabel ''; set yrange [0:1]; set xrange [0:1]",
                             f"set label 1 '{panel.no_value}' at 0.5,0.5 center textcolor rgb '#888888'", "plot NaN notitle",
                             "set tics nomirror; set border 3"]
         elif panel.kind == "heatmap":
