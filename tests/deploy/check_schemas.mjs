@@ -1,7 +1,7 @@
 // Checks Kubernetes objects, a JSON array in a file, against their schemas: values by kubernetes-models' validators, and names of fields,
 // which those let pass, by TypeScript, which allows no field that a type does not have. Exit status 1 if one object is wrong.
 //
-//   node check_schemas.mjs OBJECTS.json SCHEMAS     SCHEMAS is what tests/fetch_kubernetes_schemas.sh prints
+//   node check_schemas.mjs OBJECTS.json SCHEMAS     SCHEMAS is what tests/fetch_node_modules.sh prints
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";

@@ -9,7 +9,7 @@ import unittest
 
 from kubernetes_objects import OVERLAYS, overlay, why_not
 
-SCHEMAS = os.environ.get("RATION_KUBERNETES_SCHEMAS", "")
+SCHEMAS = os.environ.get("RATION_NODE_MODULES", "")
 
 
 def reason():
@@ -18,7 +18,7 @@ def reason():
     if not shutil.which("node"):
         return "NOT TESTED: node is not installed"
     if not SCHEMAS:
-        return "NOT TESTED: there are no schemas (tests/fetch_kubernetes_schemas.sh; tests/run.sh calls it)"
+        return "NOT TESTED: there are no schemas (tests/fetch_node_modules.sh; tests/run.sh calls it)"
     return ""
 
 
