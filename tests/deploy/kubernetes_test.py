@@ -79,7 +79,7 @@ class References(OverlayTest):
         self.assertIn(key, config_map["data"])
         settings = it.settings()
         keys = {"tls_cert": ("ration-tls", "tls.crt"), "tls_key": ("ration-tls", "tls.key"), "tls_client_ca": ("ration-tls", "ca.crt"),
-                "access_file": ("ration-access", "access.txtpb")}
+                "access_file": ("ration-access", "access.textproto")}
         for flag, (secret, file) in keys.items():
             if flag in settings:
                 self.assertEqual(it.volume_at(settings[flag])["secret"]["secretName"], secret)
@@ -162,7 +162,7 @@ class Lifetime(OverlayTest):
             shutil.copytree("deploy/k8s", f"{work}/k8s")
             for item in pathlib.Path(work).rglob("*"):  # the copies of sandboxed files cannot be written
                 item.chmod(0o755)
-            config = pathlib.Path(work, "k8s/overlays/dev/rationd.txtpb")
+            config = pathlib.Path(work, "k8s/overlays/dev/rationd.textproto")
             before = name_of(f"{work}/k8s/overlays/dev")
             config.write_text(config.read_text() + 'kv_ceiling: 0.9\n')
             self.assertNotEqual(name_of(f"{work}/k8s/overlays/dev"), before)
@@ -241,9 +241,9 @@ class Rights(OverlayTest):
 
 class BaseConfiguration(unittest.TestCase):
     def test_overlays_differ_from_the_base_only_where_they_must(self):
-        base = settings_of(pathlib.Path("deploy/k8s/base/rationd.txtpb").read_text())
+        base = settings_of(pathlib.Path("deploy/k8s/base/rationd.textproto").read_text())
         for name, may_differ in (("gpu", {"kv_budget", "threads"}), ("gateway", {"insecure", "tls_cert", "tls_key"})):
-            other = settings_of(pathlib.Path(f"deploy/k8s/overlays/{name}/rationd.txtpb").read_text())
+            other = settings_of(pathlib.Path(f"deploy/k8s/overlays/{name}/rationd.textproto").read_text())
             different = {key for key in base.keys() | other.keys() if base.get(key) != other.get(key)}
             self.assertEqual(different, may_differ, name)
 

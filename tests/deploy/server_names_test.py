@@ -16,14 +16,14 @@ from prometheus_api import vector_selectors
 
 RATIOND = "server/rationd"
 MODEL = "deploy/models/stories-mixsga"
-CONFIGURATIONS = sorted(pathlib.Path("deploy/k8s").rglob("rationd.txtpb"))
+CONFIGURATIONS = sorted(pathlib.Path("deploy/k8s").rglob("rationd.textproto"))
 
 
 @contextlib.contextmanager
 def metrics_page():
     """The text of /metrics of a server that has a tenant."""
     with tempfile.TemporaryDirectory() as folder:
-        access, ports = pathlib.Path(folder, "access.txtpb"), pathlib.Path(folder, "ports")
+        access, ports = pathlib.Path(folder, "access.textproto"), pathlib.Path(folder, "ports")
         token = hashlib.sha256(b"a token of sixteen characters or more").hexdigest()
         access.write_text(f'clients {{ name: "somebody" token_sha256: "{token}" roles: ROLE_GENERATE quota {{ max_kv_bytes: "1MiB" }} }}\n')
         server = subprocess.Popen(
