@@ -31,7 +31,7 @@ def every_dockerfile(test):
 def sent_to_docker(source):
     """Whether .dockerignore lets a file or folder of the checkout through: the last rule that matches it, or a folder it is in, decides."""
     sent = True
-    for line in (CHECKOUT / ".dockerignore").read_text().splitlines():
+    for line in pathlib.Path(".dockerignore").read_text().splitlines():
         rule = line.strip()
         if not rule or rule.startswith("#"):
             continue

@@ -1,9 +1,11 @@
 """Builds the overlays of deploy/k8s with kubectl's kustomize and reads what their tests ask for."""
+import atexit
 import functools
 import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 
 import yaml
 
@@ -20,6 +22,16 @@ def why_not():
     if not found or int(found.group(1)) < 4:
         return "NOT TESTED: this kubectl is too old: its kustomize must be version 4 or newer"
     return ""
+
+
+@functools.lru_cache(maxsize=None)
+def copy_of_deploy():
+    """A copy of deploy/k8s, for as long as this process lives: kustomize does not follow the links that Bazel makes of files."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    copy = pathlib.Path(folder.name, "k8s")
+    shutil.copytree("deploy/k8s", copy, copy_function=shutil.copyfile)
+    return copy
 
 
 def build(folder):
@@ -52,7 +64,7 @@ def settings_of(textproto):
 class Overlay:
     def __init__(self, name):
         self.name = name
-        self.objects = build(pathlib.Path("deploy/k8s/overlays") / name)
+        self.objects = build(copy_of_deploy() / "overlays" / name)
         self.deployment = self.one("Deployment")
         self.template = self.deployment["spec"]["template"]
         self.pod = self.template["spec"]

@@ -10,7 +10,7 @@ import unittest
 
 import yaml
 
-from kubernetes_objects import OVERLAYS, build, overlay, quantity, selects, settings_of, why_not
+from kubernetes_objects import OVERLAYS, build, copy_of_deploy, overlay, quantity, selects, settings_of, why_not
 
 IMAGE_MODELS = "/opt/ration/models/"  # where deploy/docker/Dockerfile puts the default model
 
@@ -92,6 +92,12 @@ class References(OverlayTest):
             claim = it.volume_at(settings["model"])["persistentVolumeClaim"]["claimName"]
             self.assertIn(claim, [item["metadata"]["name"] for item in it.all("PersistentVolumeClaim")])
 
+    def test_the_loader_of_models_fills_their_volume(self):
+        loader = yaml.safe_load(pathlib.Path("deploy/k8s/model_loader.yaml").read_text())
+        (volume,) = loader["spec"]["volumes"]
+        self.assertIn(volume, [{**item, "persistentVolumeClaim": {"claimName": item["persistentVolumeClaim"]["claimName"]}}
+                               for item in overlay("cpu").pod["volumes"] if "persistentVolumeClaim" in item])
+
     @every_overlay
     def test_secrets_are_explained(self, it):
         page = pathlib.Path("docs/operations.md").read_text()
@@ -159,9 +165,7 @@ class Lifetime(OverlayTest):
             (config_map,) = [item for item in build(folder) if item["kind"] == "ConfigMap"]
             return config_map["metadata"]["name"]
         with tempfile.TemporaryDirectory() as work:
-            shutil.copytree("deploy/k8s", f"{work}/k8s")
-            for item in pathlib.Path(work).rglob("*"):  # the copies of sandboxed files cannot be written
-                item.chmod(0o755)
+            shutil.copytree(copy_of_deploy(), f"{work}/k8s")
             config = pathlib.Path(work, "k8s/overlays/dev/rationd.textproto")
             before = name_of(f"{work}/k8s/overlays/dev")
             config.write_text(config.read_text() + 'kv_ceiling: 0.9\n')

@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import unittest
 
+import yaml
+
 from kubernetes_objects import OVERLAYS, overlay, why_not
 
 SCHEMAS = os.environ.get("RATION_NODE_MODULES", "")
@@ -33,6 +35,7 @@ class Schemas(unittest.TestCase):
 
     def test_every_object_is_valid(self):
         objects = [item for name in OVERLAYS for item in overlay(name).objects]
+        objects.append(yaml.safe_load(pathlib.Path("deploy/k8s/model_loader.yaml").read_text()))
         result = self.check(objects)
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertIn(f"{len(objects)} objects, 0 problems", result.stdout)

@@ -98,6 +98,15 @@ class ServerNames(unittest.TestCase):
             with self.subTest(path=str(path)):
                 self.assertEqual(set(settings_of(path.read_text())) - flags, set())
 
+    def test_settings_that_the_page_for_operators_names_are_flags(self):
+        help_text = subprocess.run([RATIOND, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        flags = set(re.findall(r"^\s*--(\w+)", help_text, re.MULTILINE))
+        page = pathlib.Path("docs/operations.md").read_text()
+        tuning = page[page.index("## Tune"):page.index("## Watch")]
+        named = {name for row in re.findall(r"^\| [^|]+ \| ([^|]+) \|$", tuning, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+        self.assertGreater(len(named), 5)
+        self.assertEqual(named - flags, set())
+
     def test_the_server_accepts_every_configuration(self):
         for path in CONFIGURATIONS:
             with self.subTest(path=str(path)):
