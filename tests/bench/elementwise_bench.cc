@@ -4,6 +4,7 @@
 //   elementwise_bench [threads]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -44,7 +45,7 @@ void Print(const char* name, int64_t rows, int64_t dim, double ours, double torc
 void Run(int threads) {
   kernels::cpu::ThreadPool pool(threads);
   at::set_num_threads(threads);
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   std::printf("element-wise kernels, %d threads, %s\n%-22s %6s %6s %10s %10s %9s\n", threads,
               Name(kernels::cpu::ActiveCpuLevel()), "kernel", "rows", "dim", "ours us", "at:: us", "speed-up");
   struct ModelShape {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
@@ -113,7 +114,7 @@ class RegroupAgainstOracleTest : public ::testing::TestWithParam<const char*> {
       const at::Tensor after = PlainAttention(q, GroupHeads(k, gates, spec), GroupHeads(v, gates, spec));
       return at::cat({before.narrow(1, 0, prompt), after.narrow(1, prompt, length - prompt)}, 1);
     };
-    const at::NoGradGuard no_grad;
+    const c10::NoGradGuard no_grad;
     const at::Tensor ids = at::tensor(std::vector<int64_t>(tokens.begin(), tokens.end())).unsqueeze(0);
     return LlamaForward(oracle_, ids, options)[0];
   }

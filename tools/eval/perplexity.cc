@@ -5,6 +5,8 @@
 #include <memory>
 #include <utility>
 
+#include <c10/core/GradMode.h>
+
 #include "engine/base/status_macros.h"
 #include "tools/train/fused_attention.h"
 #include "tools/train/llama_forward.h"
@@ -38,7 +40,7 @@ std::shared_ptr<const DecodeRouter> MakeDecodeRouter(const LlamaWeights& weights
 
 absl::StatusOr<EvalResult> Evaluate(const LlamaWeights& weights, const at::Tensor& sequences, const Ratio& ratio,
                                     EvalRouting routing) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   if (routing != EvalRouting::kFull && !weights.has_routers()) {
     return absl::FailedPreconditionError("the model has no routers: only full KV can be evaluated");
   }
@@ -87,7 +89,7 @@ absl::StatusOr<EvalResult> Evaluate(const LlamaWeights& weights, const at::Tenso
 
 std::vector<at::Tensor> CalibrationScores(const LlamaWeights& weights, const at::Tensor& sequences, const Ratio& ratio,
                                           int64_t samples) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   std::vector<LayerRouting> routes;
   ForwardOptions forward;
   forward.attention = FusedAttention;
@@ -100,7 +102,8 @@ std::vector<at::Tensor> CalibrationScores(const LlamaWeights& weights, const at:
     const at::Tensor all = layer.scores.reshape({-1, layer.scores.size(2)});
     const int64_t kept = std::min(samples, all.size(0));
     const at::Tensor rows =
-        (at::arange(kept, at::kDouble) * (static_cast<double>(all.size(0)) / static_cast<double>(kept))).to(at::kLong);
+        (at::arange(kept, at::kDouble) * (static_cast<double>(all.size(0)) / static_cast<double>(kept)))
+            .to(all.device(), at::kLong);
     tables.push_back(all.index_select(0, rows).contiguous());
   }
   return tables;

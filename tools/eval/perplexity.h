@@ -31,6 +31,7 @@ struct EvalResult {
 };
 
 // sequences: [n, T + 1] int64, inputs and their shifted targets. The ratio is ignored by kFull.
+// Weights and sequences are on one device; the decode rules are for the CPU only.
 // FailedPrecondition if a routed rule is asked of a model without routers.
 absl::StatusOr<EvalResult> Evaluate(const LlamaWeights& weights, const at::Tensor& sequences, const Ratio& ratio,
                                     EvalRouting routing);

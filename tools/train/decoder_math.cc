@@ -17,7 +17,7 @@ at::Tensor PlainAttention(const at::Tensor& q, const at::Tensor& k, const at::Te
   const at::Tensor query = q.transpose(1, 2);                                  // [B, H_q, T, d]
   const at::Tensor key = at::repeat_interleave(k.transpose(1, 2), repeat, 1);  // [B, H_q, T, d]
   const at::Tensor value = at::repeat_interleave(v.transpose(1, 2), repeat, 1);
-  const at::Tensor everywhere = at::ones({length, length}, at::kBool);
+  const at::Tensor everywhere = at::ones({length, length}, q.options().dtype(at::kBool));
   at::Tensor hidden = everywhere.triu(1);
   if (rule.window > 0) hidden = hidden.logical_or(everywhere.tril(-rule.window));
   at::Tensor scores = SoftCap(at::matmul(query, key.transpose(2, 3)) * scale, rule.softcap);

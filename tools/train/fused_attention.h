@@ -9,7 +9,8 @@
 namespace ration {
 
 // q: [B, T, H_q, d], k and v: [B, T, H, d], float32. Returns [B, T, H_q, d]; differentiable in all three.
-// A head size other than 8, 16 or 32 falls back to PlainAttention.
+// On the CPU, and on a CUDA device in a trainer built for one; elsewhere, and with a head size other than 8, 16 or 32,
+// this is PlainAttention.
 at::Tensor FusedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 
 }  // namespace ration

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include <c10/core/GradMode.h>
+
 #include "tools/train/fused_attention.h"
 #include "tools/train/llama_forward.h"
 
@@ -125,7 +127,7 @@ std::vector<std::vector<Head>> PairUp(const at::Tensor& inputs, std::vector<std:
 }  // namespace
 
 void AlignHeads(const at::Tensor& sequences, LlamaWeights& weights) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   const ModelConfig& c = weights.config;
   const int64_t d = c.head_dim, repeat = c.num_query_heads / c.num_kv_heads;
   std::vector<at::Tensor> attention_inputs;

@@ -8,7 +8,8 @@ namespace ration {
 at::Tensor LlamaForward(const LlamaWeights& weights, const at::Tensor& tokens, const ForwardOptions& options) {
   const ModelConfig& c = weights.config;
   const int64_t batch = tokens.size(0), length = tokens.size(1);
-  const at::Tensor angles = RopeAngles(weights.rope, c.head_dim, length);
+  const at::Tensor angles =
+      RopeAngles(weights.rope, c.head_dim, length).to(tokens.device(), at::kFloat, /*non_blocking=*/true);
   const ExpertSpec spec = c.experts();
   ClearOutputs(options);
 

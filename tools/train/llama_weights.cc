@@ -157,9 +157,11 @@ absl::Status AddRouters(absl::Span<const int> group_sizes, int64_t routing_windo
   return absl::OkStatus();
 }
 
-LlamaWeights CloneWeights(const LlamaWeights& weights) {
+LlamaWeights CloneWeights(const LlamaWeights& weights, at::Device device) {
   LlamaWeights copy = weights;
-  for (auto& [name, tensor] : copy.Named()) *tensor = tensor->detach().clone();
+  for (auto& [name, tensor] : copy.Named()) {
+    *tensor = tensor->detach().to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  }
   return copy;
 }
 

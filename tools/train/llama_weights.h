@@ -70,8 +70,8 @@ LlamaWeights RandomLlamaWeights(const ModelConfig& config, uint64_t seed);
 absl::Status AddRouters(absl::Span<const int> group_sizes, int64_t routing_window, uint64_t seed,
                         LlamaWeights& weights);
 
-// A deep copy, detached from autograd.
-LlamaWeights CloneWeights(const LlamaWeights& weights);
+// A deep copy, detached from autograd, on `device`.
+LlamaWeights CloneWeights(const LlamaWeights& weights, at::Device device = at::kCPU);
 
 }  // namespace ration
 

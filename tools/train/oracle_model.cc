@@ -1,6 +1,7 @@
 #include "tools/train/oracle_model.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <fstream>
 #include <iterator>
@@ -140,7 +141,7 @@ absl::StatusOr<OracleModel::Output> OracleModel::Forward(absl::Span<const int32_
   forward.trace = &output.trace;
   RATION_ASSIGN_OR_RETURN(forward.route, Route(options, length));
 
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   output.logits = forward_(ids, forward).squeeze(0);
   output.routes.assign(config_.num_layers, std::vector<uint8_t>(length, 0));
   for (size_t layer = 0; layer < routing.size(); ++layer) {

@@ -20,11 +20,13 @@ std::vector<Ratio> DrawRatios(const RatioLadder& ladder, const RatioDrawOptions&
       continue;
     }
     u -= options.floor_share;
-    if (u < options.extra_share * static_cast<double>(options.extra.size())) {
+    const double extra_share = options.extra_share * static_cast<double>(options.extra.size());
+    if (u < extra_share) {
       ratios.push_back(options.extra[static_cast<size_t>(u / options.extra_share)]);
       continue;
     }
-    const double rest = 1 - options.full_share - options.floor_share;
+    u -= extra_share;
+    const double rest = 1 - options.full_share - options.floor_share - extra_share;
     ratios.push_back(ladder.At(ladder.lowest() + (ladder.highest() - ladder.lowest()) * std::min(1.0, u / rest)));
   }
   std::shuffle(ratios.begin(), ratios.end(), random);

@@ -1,11 +1,13 @@
 #include "tools/train/route_functions.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "absl/types/span.h"
 #include "engine/base/check.h"
 #include "engine/router/routing.h"
+#include "tools/train/batched_routing.h"
 
 namespace ration {
 namespace {
@@ -34,9 +36,22 @@ ExpertCounts RouteWindows(absl::Span<const float> scores, const Ratio& ratio, in
 
 RouteFunction ExpertChoiceRoutes(std::vector<Ratio> ratios, int64_t window) {
   RATION_CHECK(!ratios.empty() && window > 0);
-  return [ratios = std::move(ratios), window](int, const at::Tensor& scores) {
+  // Every layer of a pass has the same quotas; on another device they are sent there once.
+  struct Sent {
+    at::Tensor quotas;
+    int64_t length = -1;  // of the sequences that they are for
+  };
+  auto sent = std::make_shared<Sent>();
+  return [ratios = std::move(ratios), window, sent](int, const at::Tensor& scores) {
     const int64_t batch = scores.size(0), length = scores.size(1), num_experts = scores.size(2);
     RATION_CHECK(ratios.size() == 1 || static_cast<int64_t>(ratios.size()) == batch);
+    if (!scores.is_cpu()) {
+      if (sent->length != length || sent->quotas.device() != scores.device()) {
+        sent->quotas = WindowQuotas(ratios, length, window).to(scores.device(), at::kLong, /*non_blocking=*/true);
+        sent->length = length;
+      }
+      return BatchedTopK(scores, sent->quotas, window);
+    }
     at::Tensor experts = at::empty({batch, length}, at::kLong);
     for (int64_t b = 0; b < batch; ++b) {
       RouteWindows({scores.data_ptr<float>() + b * length * num_experts, static_cast<size_t>(length * num_experts)},
@@ -50,6 +65,7 @@ RouteFunction ExpertChoiceRoutes(std::vector<Ratio> ratios, int64_t window) {
 RouteFunction DecodeRoutes(std::shared_ptr<const DecodeRouter> router, int64_t prompt_tokens, int64_t window) {
   RATION_CHECK(prompt_tokens >= 0 && window > 0);
   return [router = std::move(router), prompt_tokens, window](int layer, const at::Tensor& scores) {
+    RATION_CHECK(scores.is_cpu());
     const int64_t batch = scores.size(0), length = scores.size(1), num_experts = scores.size(2);
     const int64_t prompt = std::min(prompt_tokens, length);
     at::Tensor experts = at::empty({batch, length}, at::kLong);
@@ -69,7 +85,7 @@ RouteFunction DecodeRoutes(std::shared_ptr<const DecodeRouter> router, int64_t p
 
 RouteFunction ToldRoutes(std::vector<std::vector<uint8_t>> experts) {
   return [experts = std::move(experts)](int layer, const at::Tensor& scores) {
-    RATION_CHECK(layer < static_cast<int>(experts.size()) &&
+    RATION_CHECK(scores.is_cpu() && layer < static_cast<int>(experts.size()) &&
                  static_cast<int64_t>(experts[layer].size()) == scores.size(0) * scores.size(1));
     at::Tensor told = at::empty({scores.size(0), scores.size(1)}, at::kLong);
     std::copy(experts[layer].begin(), experts[layer].end(), told.data_ptr<int64_t>());

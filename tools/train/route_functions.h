@@ -14,7 +14,8 @@
 
 namespace ration {
 
-// Progressive top-k in windows of `window` tokens. ratios: one a sequence, or one for all.
+// Progressive top-k in windows of `window` tokens. ratios: one a sequence, or one for all. On any device; the other
+// ways need their scores on the CPU.
 RouteFunction ExpertChoiceRoutes(std::vector<Ratio> ratios, int64_t window);
 
 // The first `prompt_tokens` tokens by expert choice at the router's ratio, the rest one by one by `router`, which sees

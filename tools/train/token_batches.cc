@@ -37,28 +37,34 @@ absl::StatusOr<TextSplit> SplitAndEncode(absl::string_view text, const Tokenizer
 }
 
 TokenBatches::TokenBatches(at::Tensor stream, int64_t length, uint64_t seed)
-    : stream_(std::move(stream)), length_(length), random_(seed) {
+    : stream_(std::move(stream)), length_(length), stride_(length), random_(seed) {
   RATION_CHECK(length_ > 0 && stream_.numel() > 2 * length_ + 1);
+  Shuffle();
+}
+
+TokenBatches::TokenBatches(const at::Tensor& rows, uint64_t seed)
+    : stream_(rows.flatten()), length_(rows.size(1) - 1), stride_(rows.size(1)), random_(seed) {
+  RATION_CHECK(length_ > 0 && rows.size(0) > 0);
   Shuffle();
 }
 
 void TokenBatches::Shuffle() {
   starts_.clear();
   next_ = 0;
-  for (int64_t at = static_cast<int64_t>(random_() % length_); at + length_ + 1 <= stream_.numel(); at += length_) {
-    starts_.push_back(at);
-  }
+  const int64_t first = stride_ == length_ ? static_cast<int64_t>(random_() % length_) : 0;
+  for (int64_t at = first; at + length_ + 1 <= stream_.numel(); at += stride_) starts_.push_back(at);
   std::shuffle(starts_.begin(), starts_.end(), random_);
 }
 
 at::Tensor TokenBatches::Next(int64_t count) {
-  std::vector<at::Tensor> rows;
+  at::Tensor starts = at::empty({count}, at::kLong);
   for (int64_t i = 0; i < count; ++i) {
     if (next_ == starts_.size()) Shuffle();
-    rows.push_back(stream_.narrow(0, starts_[next_++], length_ + 1));
+    starts.data_ptr<int64_t>()[i] = starts_[next_++];
   }
   taken_ += count;
-  return at::stack(rows);
+  starts = starts.to(stream_.device(), at::kLong, /*non_blocking=*/true);
+  return stream_.unfold(0, length_ + 1, 1).index_select(0, starts);
 }
 
 double TokenBatches::epochs() const {

@@ -28,14 +28,15 @@ struct TextSplit {
 absl::StatusOr<TextSplit> SplitAndEncode(absl::string_view text, const Tokenizer& tokenizer, double validation,
                                          double held_out);
 
-// Sequences of length + 1 tokens (inputs and their shifted targets), none twice in an epoch; each epoch cuts at a new
-// offset.
+// Sequences of length + 1 tokens (inputs and their shifted targets), none twice in an epoch.
 class TokenBatches {
  public:
-  // REQUIRES: stream.numel() > 2 * length + 1, length > 0.
+  // Cut out of a stream, each epoch at a new offset. REQUIRES: stream.numel() > 2 * length + 1, length > 0.
   TokenBatches(at::Tensor stream, int64_t length, uint64_t seed);
+  // The rows of [n, length + 1] int64, in a new order each epoch. REQUIRES: n > 0, length > 0.
+  TokenBatches(const at::Tensor& rows, uint64_t seed);
 
-  // [count, length + 1] int64.
+  // [count, length + 1] int64, on the stream's device.
   at::Tensor Next(int64_t count);
   double epochs() const;
 
@@ -44,6 +45,7 @@ class TokenBatches {
 
   const at::Tensor stream_;
   const int64_t length_;
+  const int64_t stride_;  // from one sequence's start to the next's: length_ in a stream, length_ + 1 in rows
   std::mt19937_64 random_;
   std::vector<int64_t> starts_;
   size_t next_ = 0;

@@ -2,6 +2,7 @@
 // evaluates on held-out text at several KV fractions, measures the decode calibration and writes a Hugging Face
 // directory. See deploy/models/stories-mixsga/README.md for a complete command.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -9,9 +10,11 @@
 #include <iterator>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include "absl/flags/flag.h"
@@ -31,6 +34,7 @@
 #include "tools/train/head_alignment.h"
 #include "tools/train/llama_weights.h"
 #include "tools/train/ratio_draw.h"
+#include "tools/train/sample_sequences.h"
 #include "tools/train/token_batches.h"
 #include "tools/train/trainer.h"
 
@@ -52,7 +56,7 @@ ABSL_FLAG(double, floor_share, 0.15, "Elastic: share of the sequences at the lad
 ABSL_FLAG(bool, align_heads, true,
           "Before training, rotate and order the heads of a plain base so that their means lose least.");
 ABSL_FLAG(int64_t, steps, 0, "Optimiser steps; 0: decided by --minutes.");
-ABSL_FLAG(double, minutes, 0, "Wall-clock length of the run; with --steps the earlier of the two ends it.");
+ABSL_FLAG(double, minutes, 0, "Wall-clock length of the run, evaluation apart; with --steps the earlier ends it.");
 ABSL_FLAG(int64_t, batch, 12, "Sequences a step.");
 ABSL_FLAG(int64_t, length, 512, "Tokens a sequence.");
 ABSL_FLAG(double, learning_rate, 1e-3, "Peak rate of AdamW.");
@@ -62,12 +66,19 @@ ABSL_FLAG(double, aux_alpha, 0.1, "Weight of the auxiliary router loss.");
 ABSL_FLAG(std::string, gate, "chosen",
           "Straight-through gradient to the router: chosen (expert only) or all (experts).");
 ABSL_FLAG(double, distill, 0.5, "Weight of the teacher's distribution against the next token, in [0, 1].");
+ABSL_FLAG(int64_t, samples, 0,
+          "Sequences to draw from the teacher before training, each begun by a few tokens of the text; 0: none.");
+ABSL_FLAG(double, sample_share, 0.5, "Share of a step's sequences that are drawn ones, if there are any.");
+ABSL_FLAG(double, average_decay, 0,
+          "Write the running mean of the weights, with this decay a step, in [0, 1), e.g. 0.999; 0: the weights.");
 ABSL_FLAG(double, held_out, 0.1, "Share of the documents, the last ones, kept for the final evaluation.");
 ABSL_FLAG(double, validation, 0.02,
           "Share of the documents, those before the held-out ones, kept for evaluation on the way and for calibration.");
-ABSL_FLAG(int64_t, eval_sequences, 0, "Held-out sequences of the final evaluation; 0: all.");
+ABSL_FLAG(int64_t, eval_sequences, 0, "Held-out sequences of the final evaluation; 0: all, -1: validation text.");
 ABSL_FLAG(int64_t, checkpoint_steps, 1000, "Write --out, and evaluate on validation text, every so many steps.");
 ABSL_FLAG(int64_t, calibration_samples, 512, "Score vectors a layer in the shipped calibration table.");
+ABSL_FLAG(std::string, device, "cpu",
+          "Where to train: cpu, or cuda (tools/train/build_with_torch.sh builds one that can).");
 ABSL_FLAG(int64_t, threads, 1, "Threads of the linear algebra.");
 ABSL_FLAG(uint64_t, seed, 1, "Seed of everything random.");
 
@@ -78,6 +89,8 @@ namespace {
 constexpr double kReportFractions[] = {1, 0.75, 0.5, 0.35, 0.25};
 
 constexpr int64_t kValidationSequences = 32;  // at most; 16,384 tokens of 512: 32 for each calibration sample
+constexpr int64_t kSampleBatch = 8192;     // sequences drawn at once: 5 GiB of caches for the default model
+constexpr int64_t kSamplePrompt = 16;      // tokens of the text before them: they begin in the middle of stories too
 constexpr int64_t kAlignSequences = 16;  // 8,192 tokens of 512: a hundred times the coordinates they decide
 
 double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -101,6 +114,30 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
   if (!in.good() && !in.eof()) return absl::NotFoundError(absl::StrCat("--text=", path, ": cannot be read"));
   if (text.empty()) return absl::NotFoundError(absl::StrCat("--text=", path, ": is missing or empty"));
   return text;
+}
+
+absl::StatusOr<at::Device> ParseDevice(const std::string& name) {
+  if (name == "cpu") return at::Device(at::kCPU);
+  if (name != "cuda") return absl::InvalidArgumentError(absl::StrCat("--device=", name, ": must be cpu or cuda"));
+  if (!at::hasCUDA()) {
+    return absl::FailedPreconditionError(
+        "--device=cuda: this trainer's LibTorch has no CUDA, or the machine no CUDA device");
+  }
+  return at::Device(at::kCUDA, 0);
+}
+
+// [count, length + 1], drawn from the teacher at places of `stream`.
+at::Tensor DrawSamples(const LlamaWeights& teacher, const at::Tensor& stream, int64_t count, int64_t length) {
+  std::vector<at::Tensor> parts;
+  for (int64_t begin = 0; begin < count; begin += kSampleBatch) {
+    const int64_t size = std::min(kSampleBatch, count - begin), prompt = std::min(kSamplePrompt, length);
+    const at::Tensor starts = at::randint(stream.numel() - prompt, {size}, stream.options());
+    parts.push_back(
+        SampleSequences(teacher, stream.unfold(0, prompt, 1).index_select(0, starts), length + 1));
+    std::printf("drew %ld of %ld sequences\n", static_cast<long>(begin + size), static_cast<long>(count));
+    std::fflush(stdout);
+  }
+  return at::cat(parts);
 }
 
 void SetCalibration(const at::Tensor& sequences, const Ratio& ratio, LlamaWeights& weights) {
@@ -137,8 +174,17 @@ absl::Status Train() {
     if (value.empty()) return absl::InvalidArgumentError(absl::StrCat(name, " is required; see --help"));
   }
   const int64_t max_steps = absl::GetFlag(FLAGS_steps);
-  const double max_seconds = absl::GetFlag(FLAGS_minutes) * 60;
+  double max_seconds = absl::GetFlag(FLAGS_minutes) * 60;
   if (max_steps <= 0 && max_seconds <= 0) return absl::InvalidArgumentError("give --steps or --minutes, > 0");
+  RATION_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(absl::GetFlag(FLAGS_device)));
+  for (const auto& [name, share, below] :
+       {std::tuple<const char*, double, double>{"--distill", absl::GetFlag(FLAGS_distill), 1},
+        {"--sample_share", absl::GetFlag(FLAGS_sample_share), 1},
+        {"--average_decay", absl::GetFlag(FLAGS_average_decay), 0.999999}}) {
+    if (!(share >= 0 && share <= below)) {
+      return absl::InvalidArgumentError(absl::StrCat(name, "=", share, ": must be in [0, ", below, "]"));
+    }
+  }
   at::set_num_threads(static_cast<int>(absl::GetFlag(FLAGS_threads)));
   const std::string base_directory = absl::GetFlag(FLAGS_base);
 
@@ -217,66 +263,76 @@ absl::Status Train() {
   }
   options.straight_through = gate == "all" ? StraightThrough::kAll : StraightThrough::kChosen;
   options.seed = absl::GetFlag(FLAGS_seed);
+  options.sample_share = absl::GetFlag(FLAGS_sample_share);
+  options.average_decay = absl::GetFlag(FLAGS_average_decay);
   options.draw.full_share = absl::GetFlag(FLAGS_full_share);
   options.draw.floor_share = absl::GetFlag(FLAGS_floor_share);
   if (elastic) {
     RATION_ASSIGN_OR_RETURN(options.draw.extra, ParseRatios(absl::GetFlag(FLAGS_extra_ratios), num_experts));
     options.draw.extra_share = absl::GetFlag(FLAGS_extra_share);
   }
-  Trainer trainer(student, teacher, std::move(ladder), split.train, options);
+  if (options.draw.full_share < 0 || options.draw.floor_share < 0 || options.draw.extra_share < 0 ||
+      options.draw.full_share + options.draw.floor_share +
+              options.draw.extra_share * static_cast<double>(options.draw.extra.size()) >
+          1) {
+    return absl::InvalidArgumentError(
+        "--full_share, --floor_share and, for each of --extra_ratios, --extra_share must be >= 0 and <= 1 together");
+  }
+  const LlamaWeights device_teacher = CloneWeights(teacher, device);
+  const at::Tensor device_text = split.train.to(device), device_few = few.to(device);
+  at::manual_seed(options.seed);
+  at::Tensor samples;
+  const double before_samples = Seconds();
+  if (absl::GetFlag(FLAGS_samples) > 0) {
+    samples = DrawSamples(device_teacher, device_text, absl::GetFlag(FLAGS_samples), length);
+    if (max_seconds > 0) max_seconds = std::max(1.0, max_seconds - (Seconds() - before_samples));
+  }
+  Trainer trainer(CloneWeights(student, device), device_teacher, std::move(ladder), device_text, samples, options);
   std::printf("training %s from %s: %ld training tokens, %ld held out, %ld sequences of %ld a step\n",
               absl::GetFlag(FLAGS_out).c_str(), base_directory.c_str(), static_cast<long>(split.train.numel()),
               static_cast<long>(split.held_out.numel()), static_cast<long>(options.batch), static_cast<long>(length));
 
-  const auto save = [&](const at::Tensor& sequences, bool brief) -> absl::Status {
-    LlamaWeights snapshot = CloneWeights(trainer.weights());
-    SetCalibration(few, mixsga.default_ratio, snapshot);
+  // Brief evaluations are made where training is; the decode rules of the last one go token by token, on the CPU.
+  const auto save = [&](bool brief) -> absl::Status {
+    LlamaWeights snapshot = trainer.Result();
+    SetCalibration(device_few, mixsga.default_ratio, snapshot);
     snapshot.config.mixsga = mixsga;
-    RATION_RETURN_IF_ERROR(WriteModelDirectory(snapshot, base_directory, absl::GetFlag(FLAGS_out)));
-    return PrintEvaluation(snapshot, teacher, sequences, reported, brief);
+    const LlamaWeights written = CloneWeights(snapshot);
+    RATION_RETURN_IF_ERROR(WriteModelDirectory(written, base_directory, absl::GetFlag(FLAGS_out)));
+    const int64_t limit = absl::GetFlag(FLAGS_eval_sequences);
+    if (brief || limit < 0) return PrintEvaluation(snapshot, device_teacher, device_few, reported, /*brief=*/true);
+    return PrintEvaluation(written, teacher, Consecutive(split.held_out, length, limit), reported, brief);
   };
 
   const double start = Seconds();
-  double shown = start, loss = 0, router_loss = 0;
-  int64_t since = 0;
-  std::vector<double> asked(num_experts, 0), realised(num_experts, 0);
+  double shown = start, paused = 0;
   for (int64_t step = 0;; ++step) {
-    const double elapsed = Seconds() - start;
+    const double elapsed = Seconds() - start - paused;
     double progress = 0;
     if (max_steps > 0) progress = static_cast<double>(step) / static_cast<double>(max_steps);
     if (max_seconds > 0) progress = std::max(progress, elapsed / max_seconds);
     if (progress >= 1) break;
-    const Trainer::StepResult result = trainer.Step(progress);
-    loss += result.loss;
-    router_loss += result.router_loss;
-    for (int e = 0; e < num_experts; ++e) {
-      asked[e] += result.asked[e];
-      realised[e] += result.realised[e];
-    }
-    ++since;
+    trainer.Step(progress);
     const double now = Seconds();
     if (now - shown >= 5 || step == 0) {
-      for (int e = 0; e < num_experts; ++e) {
-        asked[e] /= static_cast<double>(since);
-        realised[e] /= static_cast<double>(since);
-      }
-      const double left = progress > 0.005 ? (now - start) / progress * (1 - progress) : 0;  // too early to tell: 0
+      const Trainer::Report report = trainer.TakeReport();
+      const double left = progress > 0.005 ? elapsed / progress * (1 - progress) : 0;  // too early to tell: 0
       std::printf(
           "step %ld epoch %.2f loss %.4f router %.4f |g| %.2f lr %.1e ratio %s realised %s %.0f tokens/s ETA %.1f "
           "min\n",
-          static_cast<long>(step + 1), trainer.epochs(), loss / since, router_loss / since, result.gradient_norm,
-          result.learning_rate, Shares(asked).c_str(), Shares(realised).c_str(),
-          static_cast<double>(since * options.batch * length) / (now - shown), left / 60);
+          static_cast<long>(step + 1), trainer.epochs(), report.loss, report.router_loss, report.gradient_norm,
+          report.learning_rate, Shares(report.asked).c_str(), Shares(report.realised).c_str(),
+          static_cast<double>(report.steps * options.batch * length) / (Seconds() - shown), left / 60);
       std::fflush(stdout);
-      shown = now;
-      since = 0;
-      loss = router_loss = 0;
-      asked.assign(num_experts, 0);
-      realised.assign(num_experts, 0);
+      shown = Seconds();
     }
-    if ((step + 1) % absl::GetFlag(FLAGS_checkpoint_steps) == 0) RATION_RETURN_IF_ERROR(save(few, /*brief=*/true));
+    if ((step + 1) % absl::GetFlag(FLAGS_checkpoint_steps) == 0) {
+      const double before = Seconds();
+      RATION_RETURN_IF_ERROR(save(/*brief=*/true));
+      paused += Seconds() - before;
+    }
   }
-  return save(Consecutive(split.held_out, length, absl::GetFlag(FLAGS_eval_sequences)), /*brief=*/false);
+  return save(/*brief=*/false);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include <torch/torch.h>
+#include <c10/core/GradMode.h>
 
 #include "engine/base/check.h"
 #include "tools/train/fused_attention.h"
@@ -19,44 +19,45 @@ constexpr double kPi = 3.14159265358979323846;
 
 }  // namespace
 
-struct Trainer::Optimizer {
-  std::vector<at::Tensor> parameters;  // in the order of the groups below
-  std::unique_ptr<torch::optim::AdamW> adamw;
-  std::vector<double> peaks;  // one a group
-};
-
 Trainer::Trainer(LlamaWeights student, LlamaWeights teacher, RatioLadder ladder, at::Tensor stream,
-                 const Options& options)
+                 const at::Tensor& samples, const Options& options)
     : student_(std::move(student)),
       teacher_(std::move(teacher)),
       ladder_(std::move(ladder)),
       options_(options),
       batches_(std::move(stream), options.length, options.seed),
-      random_(options.seed + 1),
-      optimizer_(std::make_unique<Optimizer>()) {
+      random_(options.seed + 1) {
   RATION_CHECK(student_.has_routers());
-  std::vector<at::Tensor> matrices, vectors, routers;
+  if (samples.defined()) {
+    RATION_CHECK(samples.size(1) == options_.length + 1);
+    samples_.emplace(samples, options_.seed + 2);
+  }
+  std::vector<at::Tensor> tensors;
+  std::vector<double> rates, decays;
   for (auto& [name, tensor] : student_.Named()) {
     if (name.find("calibration") != std::string::npos) continue;
-    tensor->set_requires_grad(true);
     const bool router = name.find(".router.") != std::string::npos;
-    (router ? routers : tensor->dim() > 1 ? matrices : vectors).push_back(*tensor);
+    names_.push_back(name);
+    tensors.push_back(*tensor);
+    rates.push_back(router ? options_.router_learning_rate : options_.learning_rate);
+    decays.push_back(router || tensor->dim() < 2 ? 0 : options_.learning_rate * options_.weight_decay);
   }
-  std::vector<torch::optim::OptimizerParamGroup> groups;
-  const auto add = [&](const std::vector<at::Tensor>& tensors, double rate, double decay) {
-    auto group_options = std::make_unique<torch::optim::AdamWOptions>(rate);
-    group_options->weight_decay(decay).betas({0.9, 0.98});
-    groups.emplace_back(tensors, std::move(group_options));
-    optimizer_->peaks.push_back(rate);
-    optimizer_->parameters.insert(optimizer_->parameters.end(), tensors.begin(), tensors.end());
-  };
-  add(matrices, options_.learning_rate, options_.weight_decay);
-  add(vectors, options_.learning_rate, 0);
-  add(routers, options_.router_learning_rate, 0);
-  optimizer_->adamw = std::make_unique<torch::optim::AdamW>(groups);
+  parameters_ = std::make_unique<FlatParameters>(std::move(tensors));
+  AdamW::Options adamw;
+  adamw.clip_norm = options_.clip_norm;
+  adamw_ = std::make_unique<AdamW>(*parameters_, parameters_->Spread(rates), parameters_->Spread(decays), adamw);
+  if (options_.average_decay > 0) average_ = parameters_->values().clone();
 }
 
-Trainer::~Trainer() = default;
+LlamaWeights Trainer::Result() const {
+  LlamaWeights result = CloneWeights(student_, student_.embed.device());
+  if (!average_.defined()) return result;
+  size_t i = 0;
+  for (auto& [name, tensor] : result.Named()) {
+    if (i < names_.size() && name == names_[i]) *tensor = parameters_->Part(average_, i++).clone();
+  }
+  return result;
+}
 
 double Trainer::Rate(double progress) const {
   if (progress < options_.warmup) return (progress + 1e-3) / (options_.warmup + 1e-3);
@@ -65,15 +66,22 @@ double Trainer::Rate(double progress) const {
   return floor + (1 - floor) * 0.5 * (1 + std::cos(kPi * std::min(1.0, along)));
 }
 
-Trainer::StepResult Trainer::Step(double progress) {
-  const ExpertSpec& spec = student_.config.mixsga->experts;
-  const at::Tensor batch = batches_.Next(options_.batch);
+at::Tensor Trainer::NextBatch() {
+  if (!samples_) return batches_.Next(options_.batch);
+  const int64_t sampled = std::llround(options_.sample_share * static_cast<double>(options_.batch));
+  if (sampled == 0) return batches_.Next(options_.batch);
+  if (sampled == options_.batch) return samples_->Next(sampled);
+  return at::cat({batches_.Next(options_.batch - sampled), samples_->Next(sampled)});
+}
+
+void Trainer::Step(double progress) {
+  const at::Tensor batch = NextBatch();
   const at::Tensor inputs = batch.narrow(1, 0, options_.length), targets = batch.narrow(1, 1, options_.length);
   const std::vector<Ratio> ratios = DrawRatios(ladder_, options_.draw, options_.batch, random_);
 
   at::Tensor teacher_logits;
   if (options_.distill > 0) {
-    const at::NoGradGuard no_grad;
+    const c10::NoGradGuard no_grad;
     ForwardOptions teacher_options;
     teacher_options.attention = FusedAttention;
     teacher_logits = LlamaForward(teacher_, inputs, teacher_options);
@@ -88,36 +96,53 @@ Trainer::StepResult Trainer::Step(double progress) {
   const at::Tensor logits = LlamaForward(student_, inputs, forward);
   const at::Tensor loss = LanguageLoss(logits, targets, teacher_logits, options_.distill);
   const at::Tensor router_loss = RouterLoss(routing);
-
-  optimizer_->adamw->zero_grad();
   (loss + options_.aux_alpha * router_loss).backward();
-  StepResult result;
-  result.gradient_norm = torch::nn::utils::clip_grad_norm_(
-      optimizer_->parameters, options_.clip_norm > 0 ? options_.clip_norm : std::numeric_limits<double>::infinity());
-  const double rate = Rate(progress);
-  for (size_t i = 0; i < optimizer_->peaks.size(); ++i) {
-    static_cast<torch::optim::AdamWOptions&>(optimizer_->adamw->param_groups()[i].options())
-        .lr(optimizer_->peaks[i] * rate);
-  }
-  optimizer_->adamw->step();
 
-  result.loss = loss.item<double>();
-  result.router_loss = router_loss.item<double>();
-  result.learning_rate = options_.learning_rate * rate;
-  result.asked.assign(spec.num_experts(), 0);
-  result.realised.assign(spec.num_experts(), 0);
+  const c10::NoGradGuard no_grad;
+  const double rate = Rate(progress);
+  const at::Tensor norm = adamw_->Step(rate);
+  ++steps_;
+  if (average_.defined()) {
+    // Young averages forget faster, or the start would weigh on them for too long.
+    const double steps = static_cast<double>(steps_);
+    average_.lerp_(parameters_->values(), 1 - std::min(options_.average_decay, steps / (steps + 10)));
+  }
+  sums_.learning_rate = options_.learning_rate * rate;
+  Record(ratios, routing, at::stack({loss.detach(), router_loss.detach(), norm}));
+}
+
+void Trainer::Record(const std::vector<Ratio>& ratios, const std::vector<LayerRouting>& routing,
+                     const at::Tensor& numbers) {
+  const ExpertSpec& spec = student_.config.mixsga->experts;
+  sums_.asked.resize(spec.num_experts(), 0);
   for (const Ratio& ratio : ratios) {
-    result.kv_fraction += ratio.KvFraction(spec) / static_cast<double>(ratios.size());
-    for (int e = 0; e < spec.num_experts(); ++e) result.asked[e] += ratio.share(e) / static_cast<double>(ratios.size());
+    sums_.kv_fraction += ratio.KvFraction(spec) / static_cast<double>(ratios.size());
+    for (int e = 0; e < spec.num_experts(); ++e) sums_.asked[e] += ratio.share(e) / static_cast<double>(ratios.size());
   }
-  for (const LayerRouting& layer : routing) {
-    const at::Tensor counts = at::bincount(layer.experts.flatten(), {}, spec.num_experts());
-    for (int e = 0; e < spec.num_experts(); ++e) {
-      result.realised[e] += static_cast<double>(counts[e].item<int64_t>()) /
-                            static_cast<double>(layer.experts.numel() * static_cast<int64_t>(routing.size()));
-    }
-  }
-  return result;
+  std::vector<at::Tensor> layers;
+  for (const LayerRouting& layer : routing) layers.push_back(layer.experts);
+  const at::Tensor experts = at::stack(layers);
+  std::vector<at::Tensor> all = {numbers};
+  for (int e = 0; e < spec.num_experts(); ++e) all.push_back(experts.eq(e).to(at::kFloat).mean().view({1}));
+  const at::Tensor now = at::cat(all);
+  device_sums_ = sums_.steps == 0 ? now : device_sums_ + now;
+  ++sums_.steps;
+}
+
+Trainer::Report Trainer::TakeReport() {
+  RATION_CHECK(sums_.steps > 0);
+  const double steps = static_cast<double>(sums_.steps);
+  Report report = sums_;
+  report.kv_fraction /= steps;
+  for (double& share : report.asked) share /= steps;
+  const at::Tensor means = device_sums_.to(at::kCPU, at::kDouble) / steps;
+  const double* mean = means.data_ptr<double>();
+  report.loss = mean[0];
+  report.router_loss = mean[1];
+  report.gradient_norm = mean[2];
+  report.realised.assign(mean + 3, mean + means.numel());
+  sums_ = Report();
+  return report;
 }
 
 }  // namespace ration

@@ -52,6 +52,23 @@ TEST(TokenBatches, TakesEverySequenceOnceAnEpoch) {
   EXPECT_NEAR(batches.epochs(), 0.985, 0.01);
 }
 
+TEST(TokenBatches, TakesWholeRowsOnceAnEpoch) {
+  TokenBatches batches(at::arange(60, at::kLong).view({12, 5}), 1);
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    std::set<int64_t> starts;
+    for (int i = 0; i < 4; ++i) {
+      const at::Tensor batch = batches.Next(3);
+      ASSERT_EQ(batch.sizes(), (at::IntArrayRef{3, 5}));
+      for (int b = 0; b < 3; ++b) {
+        const int64_t start = batch[b][0].item<int64_t>();
+        EXPECT_EQ(start % 5, 0);
+        EXPECT_TRUE(at::equal(batch[b], at::arange(start, start + 5, at::kLong)));
+        EXPECT_TRUE(starts.insert(start).second) << start;
+      }
+    }
+  }
+}
+
 TEST(Consecutive, CoversTheStreamWithoutOverlapOfTargets) {
   const at::Tensor all = Consecutive(at::arange(25, at::kLong), 8, 0);
   ASSERT_EQ(all.sizes(), (at::IntArrayRef{3, 9}));

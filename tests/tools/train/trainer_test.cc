@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include <c10/core/GradMode.h>
 #include <torch/torch.h>
 
 #include "engine/budget/ratio_ladder.h"
@@ -43,17 +44,23 @@ RatioLadder Ladder(const LlamaWeights& weights, std::vector<const char*> knots) 
 
 TEST(Trainer, LossFallsWithinAFewSteps) {
   const LlamaWeights weights = TinyWeights();
-  Trainer trainer(weights, weights, Ladder(weights, {"1:0:0", "3:1:6", "0:0:1"}), EasyStream(), TinyOptions());
-  const double first = trainer.Step(0).loss;
-  double last = first;
-  for (int i = 1; i < 12; ++i) last = trainer.Step(i / 12.0).loss;
-  EXPECT_LT(last, 0.8 * first);
+  Trainer trainer(weights, weights, Ladder(weights, {"1:0:0", "3:1:6", "0:0:1"}), EasyStream(), {}, TinyOptions());
+  trainer.Step(0);
+  const double first = trainer.TakeReport().loss;
+  for (int i = 1; i < 11; ++i) trainer.Step(i / 12.0);
+  EXPECT_EQ(trainer.TakeReport().steps, 10);
+  trainer.Step(11 / 12.0);
+  EXPECT_LT(trainer.TakeReport().loss, 0.8 * first);
 }
 
 TEST(Trainer, RealisedSharesEqualTheRatio) {
   const LlamaWeights weights = TinyWeights();
-  Trainer trainer(weights, weights, Ladder(weights, {"3:1:6"}), EasyStream(), TinyOptions());
-  const Trainer::StepResult result = trainer.Step(0);
+  Trainer trainer(weights, weights, Ladder(weights, {"3:1:6"}), EasyStream(), {}, TinyOptions());
+  trainer.Step(0);
+  trainer.Step(0.5);
+  const Trainer::Report result = trainer.TakeReport();
+  EXPECT_EQ(result.steps, 2);
+  EXPECT_NEAR(result.asked[2], 0.6, 1e-6);
   const double one_token = 1.0 / 48;  // quotas are exact to a token a sequence
   EXPECT_NEAR(result.realised[0], 0.3, one_token);
   EXPECT_NEAR(result.realised[1], 0.1, one_token);
@@ -65,11 +72,44 @@ TEST(Trainer, SameSeedSameWeights) {
   std::vector<at::Tensor> results;
   for (int run = 0; run < 2; ++run) {
     const LlamaWeights weights = TinyWeights();
-    Trainer trainer(weights, weights, Ladder(weights, {"1:0:0", "0:0:1"}), EasyStream(), TinyOptions());
+    Trainer trainer(weights, weights, Ladder(weights, {"1:0:0", "0:0:1"}), EasyStream(), {}, TinyOptions());
     for (int i = 0; i < 3; ++i) trainer.Step(i / 3.0);
     results.push_back(trainer.weights().layers[1].router_weight.detach().clone());
   }
   EXPECT_TRUE(at::equal(results[0], results[1]));
+}
+
+TEST(Trainer, ResultIsTheRunningMeanOfTheWeights) {
+  const LlamaWeights weights = TinyWeights();
+  Trainer::Options options = TinyOptions();
+  options.average_decay = 0.01;  // after the first steps: nearly the weights themselves
+  Trainer trainer(weights, weights, Ladder(weights, {"1:0:0"}), EasyStream(), {}, options);
+  const at::Tensor start = trainer.weights().embed.detach().clone();
+  trainer.Step(0);
+  const at::Tensor stepped = trainer.weights().embed.detach().clone();
+  EXPECT_GT((stepped - start).abs().max().item<double>(), 1e-3);
+  EXPECT_LE((trainer.Result().embed - (0.01 * start + 0.99 * stepped)).abs().max().item<double>(), 1e-6);
+  EXPECT_TRUE(at::equal(trainer.weights().embed, stepped));
+}
+
+TEST(Trainer, SampledSequencesMakeUpTheirShareOfABatch) {
+  // Text of one token and samples of another: the embeddings that move tell which of them a step saw.
+  const LlamaWeights weights = TinyWeights();
+  const at::Tensor text = at::full({2000}, 7, at::kLong), samples = at::full({5, 49}, 9, at::kLong);
+  for (const double share : {0.0, 0.5, 1.0}) {
+    LlamaWeights student = CloneWeights(weights);
+    student.config.tie_word_embeddings = false;  // an output matrix would move every token's row
+    student.lm_head = weights.embed.clone();
+    const at::Tensor before = student.embed.clone();
+    Trainer::Options options = TinyOptions();
+    options.weight_decay = 0;
+    options.sample_share = share;
+    Trainer trainer(student, weights, Ladder(weights, {"1:0:0"}), text, samples, options);
+    trainer.Step(0.5);
+    const at::Tensor moved = (trainer.weights().embed.detach() - before).abs().sum(1);
+    EXPECT_EQ(moved[7].item<double>() > 0, share < 1) << share;
+    EXPECT_EQ(moved[9].item<double>() > 0, share > 0) << share;
+  }
 }
 
 class RouterGradient : public testing::TestWithParam<StraightThrough> {};
@@ -90,7 +130,7 @@ TEST_P(RouterGradient, ReachesTheRouterFromTheLanguageLossAlone) {
   }
 
   // The gate does not show in the forward pass.
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   forward.straight_through = StraightThrough::kNone;
   EXPECT_EQ((LlamaForward(weights, tokens.narrow(1, 0, 48), forward) - logits).abs().max().item<double>(), 0);
 }
