@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Tries deploy/grafana and deploy/prometheus on a real run: starts rationd and a Prometheus that scrapes it, loads the server with
-ration_bench, asks Prometheus every query of the dashboard and every rule, and reports which of them find nothing. With --images it draws
+ration_bench, asks Prometheus every query of the dashboard, of the rules and of the autoscaler, and reports which find nothing. With --images it draws
 each panel's data, one picture a row. Exit status 0 if every query found data or its panel says when it is empty.
 
   bazel build //server:rationd //client:rationctl //client/bench:ration_bench
@@ -165,6 +165,19 @@ def ask_rules(api, rules, start, end, tenants):
     return missing + len(exceeded)
 
 
+def ask_adapter(api, start, end):
+    """The number of prometheus-adapter's queries without data, asked as the adapter would, by instance instead of pod."""
+    rules = yaml.safe_load((ROOT / "deploy/k8s/components/autoscaling/adapter_rules.yaml").read_text())["rules"]
+    missing = 0
+    for rule in rules:
+        query = rule["metricsQuery"].replace("<<.GroupBy>>", "instance").replace("<<.LabelMatchers>>", 'job="ration"')
+        values = [value for _, points in api.range(query, start, end, SCRAPE) for _, value in points]
+        missing += not values
+        print(f"  {rule['name']['as']}: {f'{min(values):.2f} to {max(values):.2f}' if values else 'MISSING'}")
+    print(f"autoscaling: {len(rules)} metrics, {missing} without data")
+    return missing
+
+
 def main():
     arguments = parse_arguments()
     tools = {"rationd": f"{arguments.bin}/server/rationd", "rationctl": f"{arguments.bin}/client/rationctl",
@@ -195,7 +208,7 @@ def main():
         run_load(tools, work, {"server": f"127.0.0.1:{grpc}", "control": f"127.0.0.1:{control}"}, max(arguments.seconds, 20))
         end = time.time()
         answers, missing_queries = ask_dashboard(api, start, end, bool(access))
-        missing = missing_queries + ask_rules(api, rules, start, end, bool(access))
+        missing = missing_queries + ask_rules(api, rules, start, end, bool(access)) + ask_adapter(api, start, end)
         if arguments.images:
             for row in panels.ROWS:
                 print("drew", dashboard_plot.draw_row(row, answers, start, pathlib.Path(arguments.images)))
