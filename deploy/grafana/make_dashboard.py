@@ -54,7 +54,8 @@ def field_config(panel):
             defaults[key] = value
     if panel.kind == "timeseries":
         defaults["custom"] = {"drawStyle": "line", "lineInterpolation": "linear", "lineWidth": 2, "showPoints": "never", "spanNulls": False,
-                              "fillOpacity": 25 if panel.stacked else 8, "stacking": STACK if panel.stacked else {"mode": "none", "group": "A"}}
+                              "fillOpacity": 25 if panel.stacked else 8,
+                              "stacking": STACK if panel.stacked else {"mode": "none", "group": "A"}}
     if panel.kind == "state-timeline":
         defaults["color"] = {"mode": "thresholds"}
         defaults["custom"] = {"fillOpacity": 80, "lineWidth": 0}

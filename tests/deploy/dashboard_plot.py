@@ -42,8 +42,9 @@ class Script:
     """A gnuplot script with its data inline."""
 
     def __init__(self, path, panel_rows):
-        self.text = [f"set terminal svg size {WIDTH},{HEIGHT * panel_rows} font 'Helvetica,11' noenhanced background '#ffffff'", f"set output '{path}'",
-                     f"set multiplot", "set border 3 lc rgb '#888888'", "set tics nomirror textcolor rgb '#444444'",
+        size = f"{WIDTH},{HEIGHT * panel_rows}"
+        self.text = [f"set terminal svg size {size} font 'Helvetica,11' noenhanced background '#ffffff'", f"set output '{path}'",
+                     "set multiplot", "set border 3 lc rgb '#888888'", "set tics nomirror textcolor rgb '#444444'",
                      "set grid ytics lc rgb '#e4e4e4' lt 1", "set style fill transparent solid 0.35 noborder"]
         self.blocks = 0
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tries deploy/grafana and deploy/prometheus on a real run: starts rationd and a Prometheus that scrapes it, loads the server with
-ration_bench, asks Prometheus every query of the dashboard, of the rules and of the autoscaler, and reports which find nothing. With --images it draws
-each panel's data, one picture a row. Exit status 0 if every query found data or its panel says when it is empty.
+ration_bench, asks Prometheus every query of the dashboard, of the rules and of the autoscaler, and reports which find nothing. With
+--images it draws each panel's data, one picture a row. Exit status 0 if every query found data or its panel says when it is empty.
 
   bazel build //server:rationd //client:rationctl //client/bench:ration_bench
   tests/deploy/dashboard_run.py --images=docs/images
@@ -158,7 +158,8 @@ def ask_rules(api, rules, start, end, tenants):
                 missing += not excused
                 print(f"  {'empty, there are no tenants' if excused else 'MISSING'}  {rule.get('alert', rule.get('record'))}: {name}")
     firing = sorted({alert["labels"]["alertname"] for alert in api.alerts() if alert["state"] == "firing"})
-    print(f"rules: {recorded} recorded, {alerts} alerts, {missing} selectors without data; firing at the end: {', '.join(firing) or 'none'}")
+    print(f"rules: {recorded} recorded, {alerts} alerts, {missing} selectors without data; firing at the end: "
+          + (", ".join(firing) or "none"))
     exceeded = api.range('ALERTS{alertname="RationBudgetExceeded"}', start, end, 1)
     if exceeded:
         print("  RationBudgetExceeded FIRED: the budget was exceeded")
