@@ -27,6 +27,7 @@ int ChatCommand(absl::Span<const std::string> arguments, const Console& console,
 int TokenizeCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int DetokenizeCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int AbortCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
+int HealthCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 int InfoCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);
 // Of the control API.
 int RatioCommand(absl::Span<const std::string> arguments, const Console& console, Cancellation* cancellation);

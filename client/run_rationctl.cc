@@ -20,6 +20,7 @@ Commands
   tokenize      text to token ids
   detokenize    token ids to text
   info          the model that is served, its experts and the KV budget
+  health        whether the server is alive, or ready
   help COMMAND  the flags of a command
 
 Commands for operators
@@ -46,6 +47,7 @@ constexpr Command kCommands[] = {{"generate", &GenerateCommand},
                                  {"tokenize", &TokenizeCommand},
                                  {"detokenize", &DetokenizeCommand},
                                  {"info", &InfoCommand},
+                                 {"health", &HealthCommand},
                                  {"ratio", &RatioCommand},
                                  {"budget", &BudgetCommand},
                                  {"policy", &PolicyCommand},

@@ -97,6 +97,9 @@ void AddKvFamilies(const EngineStats& stats, Families* out) {
   out->Sample(stats.wanted_kv_fraction, {{"kind", "wanted"}});
   out->Sample(stats.realised_kv_fraction, {{"kind", "realised"}});
 
+  out->Gauge("ration_kv_floor", "KV fraction below which no token is brought, of requests that name none.", stats.policy.floor);
+  out->Gauge("ration_kv_ceiling", "KV fraction that new tokens get at most.", stats.policy.ceiling);
+
   out->Add("ration_kv_tokens", "Tokens cached now (mean over the layers).", MetricType::Gauge);
   for (int e = 0; e < stats.num_experts; ++e) out->Sample(stats.kv_token_layers[e] / layers, {{"expert", ExpertLabel(e)}});
   out->Add("ration_expert_ratio", "Share of new tokens each expert is to get.", MetricType::Gauge);

@@ -5,7 +5,9 @@
 #   tests/run.sh [BAZEL OPTIONS]     e.g. tests/run.sh --config=asan
 #
 # Tests that need the large development data find it in $RATION_SHARED, or in ../shared beside the checkout; without it they
-# are skipped. So are those that need the vocabularies of tests/fetch_tokenizers.sh where there is no npm to fetch them with.
+# are skipped. So are those that need the vocabularies of tests/fetch_tokenizers.sh or the packages of
+# tests/fetch_node_modules.sh where there is no npm to fetch them with, and those of deploy/k8s without kubectl (1.21 or newer; Debian 12's
+# is older).
 # BAZEL names another Bazel, start-up options included; default: bazel.
 set -euo pipefail
 

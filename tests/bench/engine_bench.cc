@@ -60,7 +60,7 @@ ModelConfig BaseConfig() {
 
 ModelConfig Llama1B() {
   ModelConfig config = BaseConfig();
-  config.hidden_size = 2048;
+  config.hidden_size = config.embedding_size = 2048;
   config.intermediate_size = 8192;
   config.num_layers = 16;
   config.num_query_heads = 32;
@@ -73,7 +73,7 @@ ModelConfig Llama1B() {
 
 ModelConfig Small42M() {
   ModelConfig config = BaseConfig();
-  config.hidden_size = 512;
+  config.hidden_size = config.embedding_size = 512;
   config.intermediate_size = 1376;
   config.num_layers = 8;
   config.num_query_heads = 8;

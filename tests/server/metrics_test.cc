@@ -51,7 +51,8 @@ TEST(EngineFamilies, AreAllThereFromTheFirstScrape) {
   const std::string text = Text(TwoExperts());
   for (const char* family :
        {"ration_kv_budget_bytes", "ration_kv_used_bytes", "ration_kv_reserved_bytes", "ration_kv_waste_bytes",
-        "ration_kv_usage_ratio", "ration_kv_fraction", "ration_kv_tokens", "ration_routed_tokens_total", "ration_expert_ratio",
+        "ration_kv_usage_ratio", "ration_kv_fraction", "ration_kv_floor", "ration_kv_ceiling", "ration_kv_tokens",
+        "ration_routed_tokens_total", "ration_expert_ratio",
         "ration_policy_epoch", "ration_router_score", "ration_requests_running", "ration_requests_waiting",
         "ration_waiting_tokens", "ration_requests_total", "ration_admission_rejections_total", "ration_preemptions_total",
         "ration_prompt_tokens_total", "ration_recomputed_tokens_total", "ration_generated_tokens_total",
