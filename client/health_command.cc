@@ -9,6 +9,7 @@
 #include "client/command_util.h"
 #include "client/commands.h"
 #include "client/rpc_error.h"
+#include "client/transport.h"
 #include "proto/grpc/health/v1/health.grpc.pb.h"
 
 namespace ration {
@@ -18,15 +19,16 @@ namespace health = grpc::health::v1;
 
 constexpr absl::string_view kSynopsis =
     R"(Asks a server whether it is alive, or with --service=ration.v1.Generation whether it is ready for requests. Prints SERVING or
-NOT_SERVING; the exit status is 0 only for SERVING. Speaks plain text: to rationd's --health_listen, or to a server without TLS.
+NOT_SERVING; the exit status is 0 only for SERVING. Needs no token. Without --tls_ca it speaks plain text, as rationd's --health_listen
+does.
 
   rationctl health [FLAGS]
 
 Example: rationctl health --server=127.0.0.1:50053
 )";
 
-absl::StatusOr<health::HealthCheckResponse> Check(const std::string& server, const std::string& service, absl::Duration timeout) {
-  const auto stub = health::Health::NewStub(CreateChannelTo(server));
+absl::StatusOr<health::HealthCheckResponse> Check(const CommonFlags& common, const std::string& service, absl::Duration timeout) {
+  const auto stub = health::Health::NewStub(CreateChannel(common.server, common.transport));
   health::HealthCheckRequest request;
   request.set_service(service);
   grpc::ClientContext context;
@@ -55,7 +57,7 @@ int HealthCommand(absl::Span<const std::string> arguments, const Console& consol
     return UsageError("health", absl::StrCat("--timeout: must be above 0, not ", absl::FormatDuration(*timeout)), console);
   }
 
-  const auto answer = Check(common.server, service, timeout.value_or(absl::Seconds(3)));
+  const auto answer = Check(common, service, timeout.value_or(absl::Seconds(3)));
   if (!answer.ok()) return RpcError(answer.status(), common, console, cancellation);
   const std::string name = health::HealthCheckResponse::ServingStatus_Name(answer->status());
   *console.out << (common.json ? absl::StrCat("{\"status\":\"", name, "\"}") : name) << "\n";

@@ -84,7 +84,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 absl::Status Server::StartSecurity() {
   const auto use_quotas = [runner = runner_.get()](const std::vector<TenantQuota>& quotas) {
     runner->SetTenants(quotas, [](const absl::Status& status) {
-      if (!status.ok()) spdlog::error("--access_file: its quotas are not in force: {}", status.message());
+      if (!status.ok()) spdlog::error("--access_file: its quotas are not in force: {}", std::string(status.message()));
     });
   };
   RATION_ASSIGN_OR_RETURN(security_, Security::Create(options_.security, use_quotas));

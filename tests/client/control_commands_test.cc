@@ -136,7 +136,7 @@ TEST_F(ControlCommandsTest, ABudgetTooSmallNamesTheSmallestThatWouldDo) {
 
 TEST_F(ControlCommandsTest, PolicySendsOnlyWhatIsGiven) {
   ASSERT_EQ(Run({"policy", "--floor=0.5", "--ladder=1:0:0", "--ladder=0:0:1", "--max_queued_tokens=77", "--mode=manual"}), kExitOk);
-  const v1::Policy& sent = service_.policy_request.policy();
+  const v1::Policy sent = service_.policy_request.policy();  // the next call replaces the request
   EXPECT_EQ(sent.floor(), 0.5);
   EXPECT_EQ(sent.mode(), v1::MODE_MANUAL);
   EXPECT_THAT(sent.ladder(), ElementsAre("1:0:0", "0:0:1"));
