@@ -136,7 +136,7 @@ TEST_F(ControlCommandsTest, ABudgetTooSmallNamesTheSmallestThatWouldDo) {
 
 TEST_F(ControlCommandsTest, PolicySendsOnlyWhatIsGiven) {
   ASSERT_EQ(Run({"policy", "--floor=0.5", "--ladder=1:0:0", "--ladder=0:0:1", "--max_queued_tokens=77", "--mode=manual"}), kExitOk);
-  const v1::Policy sent = service_.policy_request.policy();  // the next call replaces the request
+  v1::Policy sent = service_.policy_request.policy();
   EXPECT_EQ(sent.floor(), 0.5);
   EXPECT_EQ(sent.mode(), v1::MODE_MANUAL);
   EXPECT_THAT(sent.ladder(), ElementsAre("1:0:0", "0:0:1"));
@@ -146,6 +146,7 @@ TEST_F(ControlCommandsTest, PolicySendsOnlyWhatIsGiven) {
   ASSERT_EQ(Run({"policy", "--ceiling=0.9", "--rise_per_second=1", "--dead_band=0.1", "--headroom=0.2", "--max_queued_requests=5",
                  "--admission_overcommit=1.5", "--expected_epoch=3"}),
             kExitOk);
+  sent = service_.policy_request.policy();
   EXPECT_EQ(sent.ceiling(), 0.9);
   EXPECT_EQ(sent.rise_per_second(), 1);
   EXPECT_EQ(sent.dead_band(), 0.1);

@@ -21,8 +21,11 @@ export class Rationd {
     server.child.stderr.on('data', (chunk) => { server.log += chunk; });
     const ended = once(server.child, 'exit').then(([status]) => { throw new Error(`rationd ended with ${status}:\n${server.log}`); });
     ended.catch(() => {});
-    while (!existsSync(portFile)) await Promise.race([once(watcher, 'change'), ended]);
-    watcher.close();
+    try {
+      while (!existsSync(portFile)) await Promise.race([once(watcher, 'change'), ended]);
+    } finally {
+      watcher.close();
+    }
     [server.port, server.metricsPort, server.controlPort] = readFileSync(portFile, 'utf8').trim().split('\n').map(Number);
     return server;
   }
