@@ -1,6 +1,6 @@
 // rationd: serves one model over gRPC until SIGTERM or SIGINT, then lets running requests end and goes. A second signal ends it at
-// once. Exit status: 0 after a drain, 2 for a wrong command line or a model that cannot be loaded, 1 if serving fails, 128 + the
-// signal's number after a second signal.
+// once. Exit status: 0 after a drain, 2 for a wrong command line or a model that cannot be loaded, 1 if serving fails, 3 if the drain
+// did not come to its end (LastResort), 128 + the signal's number after a second signal.
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -23,6 +23,7 @@
 #include "proto/config.pb.h"
 #include "server/config_source.h"
 #include "server/flag_parser.h"
+#include "server/last_resort.h"
 #include "server/logging.h"
 #include "server/model_host.h"
 #include "server/port_file.h"
@@ -35,6 +36,8 @@
 namespace {
 
 constexpr int kUsageError = 2;
+// What a drain may take beyond its delay and the grace period: the statuses' way to clients of both ports (4 s), the step under way.
+constexpr absl::Duration kEndingTime = absl::Seconds(8);
 
 // For people a plain line; where machines read the log, an event of it like the others.
 int Fail(int exit_status, const absl::Status& status, ration::LogFormat format = ration::LogFormat::kText) {
@@ -120,6 +123,7 @@ int Serve(const ration::ConfigSource& source, const ration::RationdOptions& opti
   const int signal_number = ending->WaitForSignal();
   spdlog::info("SIG{}: running requests have {} to end; a second signal ends at once", sigabbrev_np(signal_number),
                absl::FormatDuration(options.server.grace_period));
+  const ration::LastResort last_resort(options.server.drain_delay + options.server.grace_period + kEndingTime);
   const bool all_ended = (*server)->Drain(options.server.grace_period);
   server->reset();
   spdlog::info(all_ended ? "every request ended; goodbye" : "the grace period was too short for some requests; goodbye");

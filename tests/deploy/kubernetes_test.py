@@ -147,7 +147,7 @@ class Lifetime(OverlayTest):
     def test_the_pod_outlives_its_drain(self, it):
         settings = it.settings()
         drain = quantity(settings["drain_delay"]) + quantity(settings["grace_period"])
-        self.assertGreaterEqual(it.pod["terminationGracePeriodSeconds"], drain + 5, "too short for drain_delay + grace_period + 5 s")
+        self.assertGreaterEqual(it.pod["terminationGracePeriodSeconds"], drain + 8, "too short for drain_delay + grace_period + 8 s")
         self.assertNotIn("lifecycle", it.container, "drain_delay does what a preStop hook would; both would add up")
 
     @every_overlay

@@ -1,5 +1,6 @@
 // Readiness, liveness and drain as load balancers and orchestrators see them.
 #include <atomic>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/last_resort.h"
 #include "tests/integration/puppet_server.h"
 #include "tests/testing/fake_clock.h"
 
@@ -87,6 +89,32 @@ TEST(DrainDelay, ThenRequestsAreRefusedAndRunningOnesEnd) {
   EXPECT_TRUE(running.status.ok()) << running.status.error_message();
   EXPECT_EQ(running.text(), "end");
   EXPECT_TRUE(all_ended);
+}
+
+// What main does on a signal, in a process of its own.
+[[noreturn]] void DrainAndExit(bool hang, bool with_request) {
+  PuppetServer server;
+  grpc::ClientContext call;
+  std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader;
+  if (with_request) {
+    reader = server.stub().GenerateStream(&call, SimpleRequest("running"));
+    server.puppet().WaitForRequest("running");
+  }
+  if (hang) server.puppet().HoldSteps();
+  {
+    const LastResort last_resort(hang ? absl::Milliseconds(100) : absl::Hours(1));
+    server.server().Drain(absl::ZeroDuration());
+    server.Destroy();
+  }
+  std::_Exit(0);
+}
+
+TEST(LastResortDeathTest, EndsTheProcessWhenTheEngineNeverStepsAgain) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const bool with_request : {false, true}) {
+    EXPECT_EXIT(DrainAndExit(/*hang=*/true, with_request), ::testing::ExitedWithCode(LastResort::kExitStatus), "");
+    EXPECT_EXIT(DrainAndExit(/*hang=*/false, with_request), ::testing::ExitedWithCode(0), "");
+  }
 }
 
 class StallTest : public ::testing::Test {
