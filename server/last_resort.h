@@ -1,6 +1,6 @@
 // Ends the process when its own orderly end takes too long, say because a thread hangs that would have to be joined: a supervisor
 // restarts a process that has gone, not one that is about to go.
-// Layer: server. Thread-compatible: one owner; a thread of its own, which waits for nothing else in the process but the log.
+// Layer: server. Thread-compatible: one owner; threads of its own, which wait for nobody: who reads the log may be what hangs.
 #ifndef RATION_SERVER_LAST_RESORT_H_
 #define RATION_SERVER_LAST_RESORT_H_
 
@@ -18,6 +18,7 @@ class LastResort {
 
  private:
   TimerThread timer_;
+  TimerThread without_log_;  // if the log takes no line
 };
 
 }  // namespace ration
