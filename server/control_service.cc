@@ -23,6 +23,41 @@ std::optional<int64_t> ExpectedEpoch(const Request& request) {
   return request.expected_epoch();
 }
 
+}  // namespace
+
+// A call that changes something, on its way through the engine. Outlives the service if the engine's answer comes late.
+// Thread-compatible: one thread has it at a time.
+class ControlChange {
+ public:
+  ControlChange(std::shared_ptr<PendingCall> call, std::shared_ptr<const ControlLog> log, ControlSummary summary)
+      : call_(std::move(call)), log_(std::move(log)), summary_(std::move(summary)) {}
+
+  // Each writes the line first: who sees the change can find it in the log.
+  void Answer(const google::protobuf::Message& message, int64_t epoch) {
+    summary_.epoch = epoch;
+    Record(absl::OkStatus());
+    call_->Answer(message);
+  }
+  grpc::ServerUnaryReactor* End(const absl::Status& status) {
+    Record(status);
+    return call_->Refuse(status);
+  }
+  // For a change that is made before the call ends.
+  void Record(const absl::Status& status) {
+    summary_.status = status;
+    log_->Write(summary_);
+  }
+  const std::shared_ptr<PendingCall>& call() const { return call_; }
+  bool refused() const { return !summary_.status.ok(); }
+
+ private:
+  const std::shared_ptr<PendingCall> call_;
+  const std::shared_ptr<const ControlLog> log_;
+  ControlSummary summary_;
+};
+
+namespace {
+
 // Looks again and again, on the timer's thread, until the engine is idle and takes no more, the time is over or the call has ended.
 void AnswerWhenIdle(std::shared_ptr<PendingCall> pending, EngineRunner* runner, TimerThread* timer, absl::Time deadline) {
   if (pending->ended()) return;
@@ -64,9 +99,23 @@ void ControlService::EndWatches() {
 }
 
 absl::Status ControlService::Open(const grpc::CallbackServerContext& call, const grpc::ByteBuffer& bytes,
-                                  google::protobuf::Message* request) const {
-  if (const absl::StatusOr<Caller> caller = options_.access->Authorize(call, {Role::kControl}); !caller.ok()) return caller.status();
+                                  google::protobuf::Message* request, std::string* tenant) const {
+  const absl::StatusOr<Caller> caller = options_.access->Authorize(call, {Role::kControl}, tenant);
+  if (!caller.ok()) return caller.status();
   return ParseMessage(bytes, request);
+}
+
+std::shared_ptr<ControlChange> ControlService::OpenChange(const char* method, const grpc::CallbackServerContext& call,
+                                                          const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response,
+                                                          google::protobuf::Message* request) const {
+  ControlSummary summary;
+  summary.method = method;
+  summary.peer = call.peer();
+  const absl::Status status = Open(call, bytes, request, &summary.tenant);
+  if (status.ok()) summary.asked = request->ShortDebugString();
+  auto change = std::make_shared<ControlChange>(PendingCall::Create(response), options_.log, std::move(summary));
+  if (!status.ok()) change->End(status);
+  return change;
 }
 
 grpc::ServerUnaryReactor* ControlService::GetState(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
@@ -109,67 +158,68 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ControlService::WatchState(grpc::Cal
 
 grpc::ServerUnaryReactor* ControlService::SetRatio(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
                                                    grpc::ByteBuffer* response) {
-  const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
   v1::SetRatioRequest request;
-  if (absl::Status status = Open(*call, *bytes, &request); !status.ok()) return pending->Refuse(status);
+  const std::shared_ptr<ControlChange> change = OpenChange("SetRatio", *call, *bytes, response, &request);
+  if (change->refused()) return change->call().get();
   const absl::StatusOr<Ratio> ratio = ToRatio(request, options_.experts);
-  if (!ratio.ok()) return pending->Refuse(ratio.status());
+  if (!ratio.ok()) return change->End(ratio.status());
   const double kv_fraction = ratio->KvFraction(options_.experts);
-  options_.runner->SetRatio(*ratio, ExpectedEpoch(request), [pending, kv_fraction](absl::StatusOr<int64_t> epoch) {
-    if (!epoch.ok()) return pending->End(epoch.status());
+  options_.runner->SetRatio(*ratio, ExpectedEpoch(request), [change, kv_fraction](absl::StatusOr<int64_t> epoch) {
+    if (!epoch.ok()) return void(change->End(epoch.status()));
     v1::SetRatioResponse answer;
     answer.set_epoch(*epoch);
     answer.set_kv_fraction(kv_fraction);
-    pending->Answer(answer);
+    change->Answer(answer, *epoch);
   });
-  return pending.get();
+  return change->call().get();
 }
 
 grpc::ServerUnaryReactor* ControlService::SetBudget(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
                                                     grpc::ByteBuffer* response) {
-  const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
   v1::SetBudgetRequest request;
-  if (absl::Status status = Open(*call, *bytes, &request); !status.ok()) return pending->Refuse(status);
-  BudgetChange change;
-  change.budget_bytes = request.budget_bytes();
-  change.shed = request.shed();
+  const std::shared_ptr<ControlChange> change = OpenChange("SetBudget", *call, *bytes, response, &request);
+  if (change->refused()) return change->call().get();
+  BudgetChange budget;
+  budget.budget_bytes = request.budget_bytes();
+  budget.shed = request.shed();
   // The change goes on if the caller goes: it has been promised to nobody to be undone.
-  options_.runner->SetBudget(change, ExpectedEpoch(request),
-                             [pending, runner = options_.runner](absl::StatusOr<BudgetResult> result) {
-                               if (!result.ok()) return pending->End(result.status());
-                               pending->Answer(ToProto(*result, runner->Stats().num_layers));
+  options_.runner->SetBudget(budget, ExpectedEpoch(request),
+                             [change, runner = options_.runner](absl::StatusOr<BudgetResult> result) {
+                               if (!result.ok()) return void(change->End(result.status()));
+                               change->Answer(ToProto(*result, runner->Stats().num_layers), result->epoch);
                              });
-  return pending.get();
+  return change->call().get();
 }
 
 grpc::ServerUnaryReactor* ControlService::SetPolicy(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
                                                     grpc::ByteBuffer* response) {
-  const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
   v1::SetPolicyRequest request;
-  if (absl::Status status = Open(*call, *bytes, &request); !status.ok()) return pending->Refuse(status);
-  absl::StatusOr<PolicyChange> change = ToPolicyChange(request, options_.experts);
-  if (!change.ok()) return pending->Refuse(change.status());
-  options_.runner->SetPolicy(*std::move(change), ExpectedEpoch(request),
-                             [pending](absl::StatusOr<int64_t> epoch, const Policy& policy) {
-                               if (!epoch.ok()) return pending->End(epoch.status());
+  const std::shared_ptr<ControlChange> change = OpenChange("SetPolicy", *call, *bytes, response, &request);
+  if (change->refused()) return change->call().get();
+  absl::StatusOr<PolicyChange> policy_change = ToPolicyChange(request, options_.experts);
+  if (!policy_change.ok()) return change->End(policy_change.status());
+  options_.runner->SetPolicy(*std::move(policy_change), ExpectedEpoch(request),
+                             [change](absl::StatusOr<int64_t> epoch, const Policy& policy) {
+                               if (!epoch.ok()) return void(change->End(epoch.status()));
                                v1::SetPolicyResponse answer;
                                answer.set_epoch(*epoch);
                                *answer.mutable_policy() = ToProto(policy);
-                               pending->Answer(answer);
+                               change->Answer(answer, *epoch);
                              });
-  return pending.get();
+  return change->call().get();
 }
 
 grpc::ServerUnaryReactor* ControlService::Drain(grpc::CallbackServerContext* call, const grpc::ByteBuffer* bytes,
                                                 grpc::ByteBuffer* response) {
-  const std::shared_ptr<PendingCall> pending = PendingCall::Create(response);
   v1::DrainRequest request;
-  if (absl::Status status = Open(*call, *bytes, &request); !status.ok()) return pending->Refuse(status);
+  const std::shared_ptr<ControlChange> change = OpenChange("Drain", *call, *bytes, response, &request);
+  if (change->refused()) return change->call().get();
   const absl::StatusOr<absl::Duration> timeout = DrainTimeout(request);
-  if (!timeout.ok()) return pending->Refuse(timeout.status());
+  if (!timeout.ok()) return change->End(timeout.status());
+  change->Record(absl::OkStatus());
   options_.start_drain();
-  AnswerWhenIdle(pending, options_.runner, &timer_, absl::Now() + *timeout);
-  return pending.get();
+  AnswerWhenIdle(change->call(), options_.runner, &timer_, absl::Now() + *timeout);
+  return change->call().get();
 }
 
 }  // namespace ration

@@ -19,6 +19,7 @@
 #include "engine/engine_runner.h"
 #include "engine/router/expert_spec.h"
 #include "proto/control.grpc.pb.h"
+#include "server/control_log.h"
 #include "server/security/access_control.h"
 #include "server/timer_thread.h"
 
@@ -31,6 +32,7 @@ using RawControlService = V1Control::WithRawCallbackMethod_GetState<
         V1Control::WithRawCallbackMethod_SetPolicy<V1Control::WithRawCallbackMethod_Drain<V1Control::Service>>>>>>;
 }  // namespace internal
 
+class ControlChange;
 class WatchReactor;
 
 class ControlService final : public internal::RawControlService {
@@ -38,6 +40,7 @@ class ControlService final : public internal::RawControlService {
   struct Options {
     EngineRunner* runner = nullptr;         // must outlive the service, as must
     const AccessControl* access = nullptr;  // this, which is asked for ROLE_CONTROL before every call
+    std::shared_ptr<const ControlLog> log;  // of every call that changes something
     ExpertSpec experts;
     std::vector<int64_t> bytes_per_token;  // of each expert, in all layers
     std::function<void()> start_drain;     // idempotent; must not block
@@ -64,7 +67,11 @@ class ControlService final : public internal::RawControlService {
 
  private:
   // The beginning of every call: checks the caller's role, parses the request.
-  absl::Status Open(const grpc::CallbackServerContext& call, const grpc::ByteBuffer& bytes, google::protobuf::Message* request) const;
+  absl::Status Open(const grpc::CallbackServerContext& call, const grpc::ByteBuffer& bytes, google::protobuf::Message* request,
+                    std::string* tenant = nullptr) const;
+  // The same, of a call that changes something; what it returns has ended if that failed.
+  std::shared_ptr<ControlChange> OpenChange(const char* method, const grpc::CallbackServerContext& call, const grpc::ByteBuffer& bytes,
+                                            grpc::ByteBuffer* response, google::protobuf::Message* request) const;
   v1::ServerState State() const;
 
   const Options options_;

@@ -66,8 +66,7 @@ absl::Status GenerateCall::Submit(const grpc::ByteBuffer& bytes) {
 }
 
 absl::Status GenerateCall::TrySubmit(const grpc::ByteBuffer& bytes) {
-  RATION_ASSIGN_OR_RETURN(const Caller caller, context_->access->Authorize(*call_, {Role::kGenerate}));
-  summary_.tenant = caller.tenant;
+  RATION_ASSIGN_OR_RETURN(const Caller caller, context_->access->Authorize(*call_, {Role::kGenerate}, &summary_.tenant));
   // Then the place: when the queue is full, nothing of the request is even parsed.
   RATION_ASSIGN_OR_RETURN(std::unique_ptr<EngineRunner::Ticket> ticket, context_->runner->Admit());
   v1::GenerateRequest request;

@@ -66,6 +66,11 @@ std::string TextValue(const LogFields& value) {
   return quoted;
 }
 
+struct QueuedLogger {
+  std::shared_ptr<spdlog::async_logger> logger;
+  std::shared_ptr<spdlog::details::thread_pool> queue;  // goes first: it joins its thread behind the last line
+};
+
 }  // namespace
 
 void ConfigureLogging(LogFormat format, spdlog::level::level_enum level, spdlog::sink_ptr sink) {
@@ -82,17 +87,14 @@ void ConfigureLogging(LogFormat format, spdlog::level::level_enum level, spdlog:
 }
 
 std::shared_ptr<spdlog::logger> NewQueuedLogger(const std::string& name) {
-  if (spdlog::thread_pool() == nullptr) spdlog::init_thread_pool(kQueuedLines, 1);
   const spdlog::logger& main = *spdlog::default_logger();
-  auto logger = std::make_shared<spdlog::async_logger>(name, main.sinks().begin(), main.sinks().end(), spdlog::thread_pool(),
-                                                       spdlog::async_overflow_policy::overrun_oldest);
-  logger->set_level(main.level());
-  return logger;
-}
-
-void FlushLogs() {
-  spdlog::default_logger()->flush();
-  spdlog::details::registry::instance().set_tp(nullptr);  // joins its thread behind the last line, unless a logger still holds it
+  auto queued = std::make_shared<QueuedLogger>();
+  queued->queue = std::make_shared<spdlog::details::thread_pool>(kQueuedLines, 1);
+  queued->logger = std::make_shared<spdlog::async_logger>(name, main.sinks().begin(), main.sinks().end(), queued->queue,
+                                                          spdlog::async_overflow_policy::overrun_oldest);
+  queued->logger->set_level(main.level());
+  spdlog::logger* const logger = queued->logger.get();
+  return std::shared_ptr<spdlog::logger>(std::move(queued), logger);
 }
 
 void LogEvent(spdlog::logger& logger, spdlog::level::level_enum level, absl::string_view message, const LogFields& fields) {
@@ -107,6 +109,13 @@ void LogEvent(spdlog::logger& logger, spdlog::level::level_enum level, absl::str
   std::string line(message);
   for (const auto& [name, value] : fields.items()) absl::StrAppend(&line, " ", name, "=", TextValue(value));
   logger.log(level, spdlog::string_view_t(line));
+}
+
+std::string Beginning(absl::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return std::string(text);
+  size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return absl::StrCat(text.substr(0, end), "...");
 }
 
 }  // namespace ration

@@ -6,6 +6,7 @@
 #ifndef RATION_SERVER_LOGGING_H_
 #define RATION_SERVER_LOGGING_H_
 
+#include <cstddef>
 #include <memory>
 #include <string>
 
@@ -27,13 +28,15 @@ using LogFields = nlohmann::ordered_json;
 //   json  {"time":"2026-01-31T12:00:00.000Z","level":"info","message":"message","name":1,...}
 void ConfigureLogging(LogFormat format, spdlog::level::level_enum level, spdlog::sink_ptr sink = nullptr);
 
-// A logger to the same place whose callers never wait: lines go through a bounded queue and a thread, and when the queue is full (who
-// reads stderr is too slow) the oldest are dropped. For lines whose number clients decide. ConfigureLogging comes first.
+// A logger to the same place whose callers never wait: lines go through a bounded queue and a thread, both its own, and when the queue is
+// full (who reads stderr is too slow) the oldest are dropped. For lines whose number clients decide, or that the engine's thread writes.
+// Its end writes what the queue holds. ConfigureLogging comes first.
 std::shared_ptr<spdlog::logger> NewQueuedLogger(const std::string& name);
-// Writes what the queues hold, and ends them. Before the process ends.
-void FlushLogs();
 
 void LogEvent(spdlog::logger& logger, spdlog::level::level_enum level, absl::string_view message, const LogFields& fields);
+
+// The first `max_bytes` of a text, in whole characters, and "..." if there is more.
+std::string Beginning(absl::string_view text, size_t max_bytes);
 
 }  // namespace ration
 

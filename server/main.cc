@@ -163,6 +163,5 @@ int main(int argc, char** argv) {
   Ending ending(signals->get());
   const int exit_status = Serve(*source, *options, &ending);
   // The thread that listens for signals still uses both, so nothing is torn down from here on.
-  ration::FlushLogs();
   std::_Exit(exit_status);
 }

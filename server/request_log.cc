@@ -13,14 +13,6 @@ namespace {
 
 constexpr size_t kMaxPromptBytes = 200;
 
-// The first bytes, in whole characters.
-std::string Beginning(absl::string_view text) {
-  if (text.size() <= kMaxPromptBytes) return std::string(text);
-  size_t end = kMaxPromptBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  return absl::StrCat(text.substr(0, end), "...");
-}
-
 // Microseconds are precise enough, and short to read.
 double Seconds(absl::Duration duration) { return std::round(absl::ToDoubleSeconds(duration) * 1e6) / 1e6; }
 
@@ -32,13 +24,14 @@ bool IsOurFault(const absl::Status& status) {
 
 std::string RequestLog::PromptToLog(const v1::GenerateRequest& request) const {
   if (!options_.prompts) return "";
-  if (request.has_text()) return Beginning(request.text());
+  if (request.has_text()) return Beginning(request.text(), kMaxPromptBytes);
   std::string text;
   for (const v1::ChatMessage& message : request.messages().messages()) {
     if (text.size() > kMaxPromptBytes) break;
-    absl::StrAppend(&text, text.empty() ? "" : "\n", Beginning(message.role()), ": ", Beginning(message.content()));
+    absl::StrAppend(&text, text.empty() ? "" : "\n", Beginning(message.role(), kMaxPromptBytes), ": ",
+                    Beginning(message.content(), kMaxPromptBytes));
   }
-  return Beginning(text);
+  return Beginning(text, kMaxPromptBytes);
 }
 
 void RequestLog::Write(const RequestSummary& summary) const {
@@ -70,7 +63,7 @@ void RequestLog::Write(const RequestSummary& summary) const {
   }
   fields["total_seconds"] = Seconds(summary.total_time);
   if (!summary.prompt.empty()) fields["prompt"] = summary.prompt;
-  if (options_.prompts && !summary.status.ok()) fields["error"] = Beginning(std::string(summary.status.message()));
+  if (options_.prompts && !summary.status.ok()) fields["error"] = Beginning(std::string(summary.status.message()), kMaxPromptBytes);
   LogEvent(*logger_, IsOurFault(summary.status) ? spdlog::level::err : spdlog::level::info, "request", fields);
 }
 

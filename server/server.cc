@@ -49,7 +49,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   context.request_limits.default_queue_time = options.max_queue_time;
   context.stream_limits.unread_end_timeout = options.slow_reader_timeout;
   context.model_info = server->model_.description;
-  context.request_log = std::make_unique<RequestLog>(options.request_log, NewQueuedLogger("requests"));
+  const std::shared_ptr<spdlog::logger> requests_log = NewQueuedLogger("requests");
+  context.request_log = std::make_unique<RequestLog>(options.request_log, requests_log);
+  server->control_log_ = std::make_shared<ControlLog>(NewQueuedLogger("control"), requests_log);
 
   EngineRunner::Options runner_options;
   runner_options.max_live_requests = options.max_live_requests;
@@ -138,6 +140,7 @@ absl::Status Server::StartControl() {
   ControlService::Options control;
   control.runner = runner_.get();
   control.access = &security_->access();
+  control.log = control_log_;
   control.experts = model_.info.experts;
   for (const v1::Expert& expert : model_.description.experts()) control.bytes_per_token.push_back(expert.bytes_per_token());
   control.start_drain = [this] { BeginDrain(); };

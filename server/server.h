@@ -20,6 +20,7 @@
 #include "engine/engine_stats.h"
 #include "server/call_context.h"
 #include "server/connection_acceptor.h"
+#include "server/control_log.h"
 #include "server/control_service.h"
 #include "server/delivery_thread.h"
 #include "server/engine_watch.h"
@@ -84,6 +85,7 @@ class Server {
   int port_ = 0;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
+  std::shared_ptr<const ControlLog> control_log_;
   std::unique_ptr<ControlService> control_service_;
   std::unique_ptr<grpc::Server> control_server_;
   std::unique_ptr<ConnectionAcceptor> control_acceptor_;

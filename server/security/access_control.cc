@@ -22,15 +22,16 @@ void AccessControl::Use(std::shared_ptr<const AccessTable> table) {
   table_ = std::move(table);
 }
 
-absl::StatusOr<Caller> AccessControl::Authorize(const grpc::CallbackServerContext& call, std::initializer_list<Role> roles) const {
+absl::StatusOr<Caller> AccessControl::Authorize(const grpc::CallbackServerContext& call, std::initializer_list<Role> roles,
+                                                std::string* tenant) const {
   std::vector<absl::string_view> values;
   const auto [begin, end] = call.client_metadata().equal_range(kMetadataKey);
   for (auto it = begin; it != end; ++it) values.emplace_back(it->second.data(), it->second.size());
-  return Authorize(values, roles);
+  return Authorize(values, roles, tenant);
 }
 
 absl::StatusOr<Caller> AccessControl::Authorize(const std::vector<absl::string_view>& authorization,
-                                                std::initializer_list<Role> roles) const {
+                                                std::initializer_list<Role> roles, std::string* tenant) const {
   std::shared_ptr<const AccessTable> table;
   {
     MutexLock lock(&mutex_);
@@ -52,6 +53,7 @@ absl::StatusOr<Caller> AccessControl::Authorize(const std::vector<absl::string_v
   token.remove_prefix(kScheme.size());
   const Caller* caller = table->Find(token);
   if (caller == nullptr) return absl::UnauthenticatedError("authorization: the token is not known here");
+  if (tenant != nullptr) *tenant = caller->tenant;
   for (const Role role : roles) {
     if (Has(*caller, role)) return *caller;
   }

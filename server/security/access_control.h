@@ -6,6 +6,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <grpcpp/server_context.h>
@@ -28,10 +29,13 @@ class AccessControl {
   void Use(std::shared_ptr<const AccessTable> table);
 
   // The caller, who has at least one of `roles`. Unauthenticated if there is no token or nobody's, PermissionDenied if its owner has
-  // none of the roles; the messages are for clients and never repeat what was sent.
-  absl::StatusOr<Caller> Authorize(const grpc::CallbackServerContext& call, std::initializer_list<Role> roles) const;
+  // none of the roles; the messages are for clients and never repeat what was sent. `tenant`, if not null, is set once it is known, also
+  // of a caller who is refused.
+  absl::StatusOr<Caller> Authorize(const grpc::CallbackServerContext& call, std::initializer_list<Role> roles,
+                                   std::string* tenant = nullptr) const;
   // The same, of the values of the call's `authorization` metadata.
-  absl::StatusOr<Caller> Authorize(const std::vector<absl::string_view>& authorization, std::initializer_list<Role> roles) const;
+  absl::StatusOr<Caller> Authorize(const std::vector<absl::string_view>& authorization, std::initializer_list<Role> roles,
+                                   std::string* tenant = nullptr) const;
 
  private:
   mutable Mutex mutex_;

@@ -1,22 +1,15 @@
 // What a call leaves in the log, and the ids that let a client, a proxy and an operator speak of the same call.
-#include <functional>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
-#include <spdlog/details/null_mutex.h>
-#include <spdlog/sinks/base_sink.h>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
-#include "engine/base/mutex.h"
+#include "absl/status/status.h"
 #include "server/logging.h"
+#include "tests/integration/kept_lines.h"
 #include "tests/integration/puppet_server.h"
 
 namespace ration {
@@ -25,44 +18,6 @@ namespace {
 using ::testing::MatchesRegex;
 
 constexpr char kTraceParent[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-// Keeps the lines, so that a test can wait for one.
-class KeptLines final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
- public:
-  // The line of this request, ten seconds at most; null if it does not come.
-  LogFields WaitForRequest(const std::string& request_id) {
-    MutexLock lock(&mutex_);
-    const absl::Time deadline = absl::Now() + absl::Seconds(10);
-    for (;;) {
-      for (const LogFields& line : lines_) {
-        if (line.value("request_id", "") == request_id) return line;
-      }
-      const absl::Duration left = deadline - absl::Now();
-      if (left <= absl::ZeroDuration()) return LogFields();
-      changed_.WaitWithTimeout(&mutex_, left);
-    }
-  }
-  int64_t num_requests() {
-    MutexLock lock(&mutex_);
-    int64_t requests = 0;
-    for (const LogFields& line : lines_) requests += line.value("message", "") == "request" ? 1 : 0;
-    return requests;
-  }
-
- private:
-  void sink_it_(const spdlog::details::log_msg& message) override {
-    MutexLock lock(&mutex_);
-    spdlog::memory_buf_t text;
-    formatter_->format(message, text);
-    lines_.push_back(LogFields::parse(std::string(text.data(), text.size())));
-    changed_.SignalAll();
-  }
-  void flush_() override {}
-
-  Mutex mutex_;
-  CondVar changed_;
-  std::vector<LogFields> lines_ ABSL_GUARDED_BY(mutex_);
-};
 
 class RequestLogTest : public ::testing::Test {
  protected:

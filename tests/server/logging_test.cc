@@ -103,15 +103,21 @@ TEST_F(LoggingTest, KeepsToTheLevel) {
   EXPECT_NE(Take(), "");
 }
 
-TEST_F(LoggingTest, QueuedLinesComeOutWhenTheLogsAreFlushed) {
+TEST_F(LoggingTest, QueuedLinesComeOutBeforeTheirLoggerIsGone) {
   Configure(LogFormat::kJson);
-  const auto logger = NewQueuedLogger("requests");
+  auto logger = NewQueuedLogger("requests");
   for (int i = 0; i < 100; ++i) LogEvent(*logger, spdlog::level::info, "request", {{"id", i}});
-  FlushLogs();
+  logger.reset();
   const std::string text = Take();
   const std::vector<std::string> lines = absl::StrSplit(text, '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 100u);
   for (int i = 0; i < 100; ++i) EXPECT_EQ(LogFields::parse(lines[i])["id"], i);
+}
+
+TEST_F(LoggingTest, ABeginningEndsWithAWholeCharacter) {
+  EXPECT_EQ(Beginning("abc", 3), "abc");
+  EXPECT_EQ(Beginning("abcd", 3), "abc...");
+  EXPECT_EQ(Beginning("ab\xc3\xa9", 3), "ab...");
 }
 
 }  // namespace
