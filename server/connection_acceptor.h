@@ -32,6 +32,7 @@ class ConnectionAcceptor {
     ListenAddress address;
     int64_t max_connections = 0;       // >= 1
     absl::Duration unacked_timeout;    // a peer that acknowledges nothing for so long is gone
+    std::atomic<int64_t>* num_refused = nullptr;  // counts the connections beyond the limit; outlives this
   };
   using Target = std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor>;
   // Accepts from the moment this returns. `target` is the server's, which must have been started. Unavailable names an address that
@@ -44,7 +45,6 @@ class ConnectionAcceptor {
 
   int port() const { return sockets_.port(); }
   int64_t num_connections() const { return num_connections_.load(std::memory_order_relaxed); }
-  int64_t num_refused() const { return num_refused_.load(std::memory_order_relaxed); }  // so far
 
  private:
   ConnectionAcceptor(const Options& options, Target target, ListenSockets sockets, int epoll_fd, int wake_fd);
@@ -59,7 +59,7 @@ class ConnectionAcceptor {
   const ListenSockets sockets_;
   const int epoll_fd_;
   const int wake_fd_;  // readable when this is to end
-  std::atomic<int64_t> num_connections_{0}, num_refused_{0};
+  std::atomic<int64_t> num_connections_{0};
   // The thread's.
   std::unordered_set<int> watched_;  // duplicates of open connections
   absl::Time next_warning_ = absl::InfinitePast();

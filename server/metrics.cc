@@ -211,8 +211,9 @@ std::vector<MetricFamily> EngineFamilies(const EngineStats& stats) {
   return families.Take();
 }
 
-Metrics::Metrics(ModelLabels model, std::function<EngineStats()> snapshot, std::function<EnginePulse()> pulse)
-    : model_(std::move(model)), snapshot_(std::move(snapshot)), pulse_(std::move(pulse)) {}
+Metrics::Metrics(ModelLabels model, std::function<EngineStats()> snapshot, std::function<EnginePulse()> pulse,
+                 std::function<Refusals()> refusals)
+    : model_(std::move(model)), snapshot_(std::move(snapshot)), pulse_(std::move(pulse)), refusals_(std::move(refusals)) {}
 
 std::vector<MetricFamily> Metrics::Collect() const {
   std::vector<MetricFamily> all = EngineFamilies(snapshot_());
@@ -228,6 +229,13 @@ std::vector<MetricFamily> Metrics::Collect() const {
   families.Gauge("ration_engine_stalled", "1 while the engine has work and has taken no step for --stall_timeout, otherwise 0.",
                  pulse.stalled ? 1 : 0);
   families.Gauge("ration_engine_step_age_seconds", "Since the engine's last step; at most 0.2 when it is idle.", pulse.step_age_seconds);
+  const Refusals refusals = refusals_();
+  families.Add("ration_calls_refused_total", "Calls to either API that were refused for their token.", MetricType::Counter);
+  families.Sample(static_cast<double>(refusals.unauthenticated), {{"reason", "unauthenticated"}});
+  families.Sample(static_cast<double>(refusals.permission_denied), {{"reason", "permission_denied"}});
+  families.Add("ration_connections_refused_total", "Connections closed at once, as too many were open.", MetricType::Counter);
+  families.Sample(static_cast<double>(refusals.connections), {{"port", "generation"}});
+  families.Sample(static_cast<double>(refusals.control_connections), {{"port", "control"}});
   AddProcessFamilies(&families);
   for (MetricFamily& family : families.Take()) all.push_back(std::move(family));
   return all;

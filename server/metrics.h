@@ -4,6 +4,7 @@
 #ifndef RATION_SERVER_METRICS_H_
 #define RATION_SERVER_METRICS_H_
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -30,8 +31,16 @@ class Metrics final : public prometheus::Collectable {
     bool stalled = false;
     double step_age_seconds = 0;
   };
-  // `snapshot` and `pulse` are called by every scrape, from any thread.
-  Metrics(ModelLabels model, std::function<EngineStats()> snapshot, std::function<EnginePulse()> pulse);
+  // Who did not get as far as the engine, since the start.
+  struct Refusals {
+    int64_t unauthenticated = 0;    // calls
+    int64_t permission_denied = 0;  // calls
+    int64_t connections = 0;        // to the generation port, beyond its limit
+    int64_t control_connections = 0;
+  };
+  // The functions are called by every scrape, from any thread.
+  Metrics(ModelLabels model, std::function<EngineStats()> snapshot, std::function<EnginePulse()> pulse,
+          std::function<Refusals()> refusals);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -39,6 +48,7 @@ class Metrics final : public prometheus::Collectable {
   const ModelLabels model_;
   const std::function<EngineStats()> snapshot_;
   const std::function<EnginePulse()> pulse_;
+  const std::function<Refusals()> refusals_;
 };
 
 // The families of one snapshot, without those of the process; for tests.

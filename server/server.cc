@@ -129,8 +129,9 @@ absl::Status Server::StartGrpc() {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_prompt_bytes + kMessageOverheadBytes));
   builder.SetMaxSendMessageSize(-1);  // a Generate response is bounded by its request
   builder.RegisterService(service_.get());
-  RATION_RETURN_IF_ERROR(StartPort({"listen", options_.listen, max_connections_, options_.connections.keepalive_timeout}, &builder, &grpc_server_,
-                   &acceptor_, &port_));
+  RATION_RETURN_IF_ERROR(StartPort(
+      {"listen", options_.listen, max_connections_, options_.connections.keepalive_timeout, &refused_connections_}, &builder,
+      &grpc_server_, &acceptor_, &port_));
   health_.Add(grpc_server_.get(), HealthReporter::Services::kGeneration);
   return absl::OkStatus();
 }
@@ -154,7 +155,7 @@ absl::Status Server::StartControl() {
   builder.SetMaxReceiveMessageSize(kMaxControlMessageBytes);
   builder.RegisterService(control_service_.get());
   RATION_RETURN_IF_ERROR(StartPort({"control_listen", *options_.control_listen, std::min(max_connections_, kMaxControlConnections),
-                                    options_.connections.keepalive_timeout},
+                                    options_.connections.keepalive_timeout, &refused_control_connections_},
                                    &builder, &control_server_, &control_acceptor_, &control_port_));
   health_.Add(control_server_.get(), HealthReporter::Services::kControl);
   return absl::OkStatus();
@@ -169,6 +170,14 @@ absl::Status Server::StartMetrics() {
       [watch = watch_.get()] {
         const EngineWatch::State state = watch->Look();
         return Metrics::EnginePulse{state.stalled, absl::ToDoubleSeconds(state.step_age)};
+      },
+      [this] {
+        Metrics::Refusals refusals;
+        refusals.unauthenticated = security_->access().num_unauthenticated();
+        refusals.permission_denied = security_->access().num_permission_denied();
+        refusals.connections = refused_connections_.load(std::memory_order_relaxed);
+        refusals.control_connections = refused_control_connections_.load(std::memory_order_relaxed);
+        return refusals;
       });
   RATION_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(*options_.metrics_listen, [metrics = metrics_.get()] {
                             return prometheus::TextSerializer().Serialize(metrics->Collect());

@@ -7,6 +7,8 @@
 #ifndef RATION_SERVER_SERVER_H_
 #define RATION_SERVER_SERVER_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -78,6 +80,7 @@ class Server {
   std::unique_ptr<DeliveryThread> delivery_;
   int64_t max_connections_ = 0;  // what the process can afford of options_.connections
   std::unique_ptr<Security> security_;  // the gRPC servers use its credentials
+  std::atomic<int64_t> refused_connections_{0}, refused_control_connections_{0};  // so far, by the acceptors
   CallContext context_;
   std::unique_ptr<GenerationService> service_;
   std::unique_ptr<grpc::Server> grpc_server_;

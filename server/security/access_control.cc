@@ -32,6 +32,14 @@ absl::StatusOr<Caller> AccessControl::Authorize(const grpc::CallbackServerContex
 
 absl::StatusOr<Caller> AccessControl::Authorize(const std::vector<absl::string_view>& authorization,
                                                 std::initializer_list<Role> roles, std::string* tenant) const {
+  absl::StatusOr<Caller> caller = Decide(authorization, roles, tenant);
+  if (absl::IsUnauthenticated(caller.status())) num_unauthenticated_.fetch_add(1, std::memory_order_relaxed);
+  if (absl::IsPermissionDenied(caller.status())) num_permission_denied_.fetch_add(1, std::memory_order_relaxed);
+  return caller;
+}
+
+absl::StatusOr<Caller> AccessControl::Decide(const std::vector<absl::string_view>& authorization, std::initializer_list<Role> roles,
+                                             std::string* tenant) const {
   std::shared_ptr<const AccessTable> table;
   {
     MutexLock lock(&mutex_);

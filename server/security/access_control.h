@@ -4,6 +4,8 @@
 #ifndef RATION_SERVER_SECURITY_ACCESS_CONTROL_H_
 #define RATION_SERVER_SECURITY_ACCESS_CONTROL_H_
 
+#include <atomic>
+#include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -37,7 +39,15 @@ class AccessControl {
   absl::StatusOr<Caller> Authorize(const std::vector<absl::string_view>& authorization, std::initializer_list<Role> roles,
                                    std::string* tenant = nullptr) const;
 
+  // Calls refused so far.
+  int64_t num_unauthenticated() const { return num_unauthenticated_.load(std::memory_order_relaxed); }
+  int64_t num_permission_denied() const { return num_permission_denied_.load(std::memory_order_relaxed); }
+
  private:
+  absl::StatusOr<Caller> Decide(const std::vector<absl::string_view>& authorization, std::initializer_list<Role> roles,
+                                std::string* tenant) const;
+
+  mutable std::atomic<int64_t> num_unauthenticated_{0}, num_permission_denied_{0};
   mutable Mutex mutex_;
   std::shared_ptr<const AccessTable> table_ ABSL_GUARDED_BY(mutex_);
 };

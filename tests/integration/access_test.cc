@@ -10,6 +10,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/integration/access_fixture.h"
@@ -81,6 +82,29 @@ TEST(Access, TheRightTokenOpensAndNamesTheTenant) {
   EXPECT_EQ(request->tenant, "chat");
   v1::ServerState state;
   EXPECT_TRUE(server.control().GetState(CallWith(kOperatorToken).get(), v1::GetStateRequest(), &state).ok());
+}
+
+TEST(Access, RefusedCallsAreCountedOnBothPorts) {
+  PuppetServer::Options options;
+  options.with_metrics = true;
+  AccessServer access(options);
+  PuppetServer& server = *access.server;
+  const auto has = [&](const std::string& sample) {
+    return absl::StrContains(HttpGet(server.server().metrics_port(), "/metrics"), absl::StrCat("\nration_calls_refused_total", sample, "\n"));
+  };
+  EXPECT_EQ(GetModelInfo(server, kChatToken), StatusCode::OK);
+  EXPECT_TRUE(has("{reason=\"unauthenticated\"} 0"));
+  EXPECT_TRUE(has("{reason=\"permission_denied\"} 0"));
+  v1::ServerState state;
+  for (const char* token : {"", kNewToken}) {
+    GetModelInfo(server, token);
+    ReadStream(server.stub(), SimpleRequest("refused"), CallWith(token).get());
+    server.control().GetState(CallWith(token).get(), v1::GetStateRequest(), &state);
+  }
+  GetModelInfo(server, kOperatorToken);
+  server.control().GetState(CallWith(kChatToken).get(), v1::GetStateRequest(), &state);
+  EXPECT_TRUE(has("{reason=\"unauthenticated\"} 6"));
+  EXPECT_TRUE(has("{reason=\"permission_denied\"} 2"));
 }
 
 TEST(Access, ResponsesCarryTheClientsOwnRequestId) {

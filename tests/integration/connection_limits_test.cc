@@ -60,6 +60,7 @@ TEST(Connections, BeyondTheLimitAreClosedAtOnceAndEndsMakeRoom) {
   {
     PuppetServer::Options options;
     options.connections.max_connections = 3;
+    options.with_metrics = true;
     PuppetServer server(options);
     const int port = server.server().port();
     std::vector<std::unique_ptr<Socket>> sockets;
@@ -69,6 +70,9 @@ TEST(Connections, BeyondTheLimitAreClosedAtOnceAndEndsMakeRoom) {
     }
     for (int i = 0; i < 20; ++i) EXPECT_FALSE(Socket(port).IsServed());
     EXPECT_TRUE(Socket(server.server().control_port()).IsServed()) << "operators still get in";
+    const std::string metrics = HttpGet(server.server().metrics_port(), "/metrics");
+    EXPECT_THAT(metrics, HasSubstr("\nration_connections_refused_total{port=\"generation\"} 20\n"));
+    EXPECT_THAT(metrics, HasSubstr("\nration_connections_refused_total{port=\"control\"} 0\n"));
     for (int round = 0; round < 20; ++round) {
       sockets.pop_back();
       do {  // until the end was noticed

@@ -59,7 +59,7 @@ TEST(MetricsPage, HasExactlyTheFamiliesThatTheServerExports) {
     stats.tenants.resize(1);
     stats.tenants[0].max_kv_bytes = 1;
     return stats;
-  }, [] { return Metrics::EnginePulse(); });
+  }, [] { return Metrics::EnginePulse(); }, [] { return Metrics::Refusals(); });
   std::map<std::string, Row> rows = Documented();
   for (const prometheus::MetricFamily& family : metrics.Collect()) {
     const auto row = rows.find(family.name);

@@ -103,7 +103,7 @@ TEST(Metrics, AsksForANewSnapshotAtEveryScrape) {
     EngineStats stats = TwoExperts();
     stats.requests_running = ++scrapes;
     return stats;
-  }, [&scrapes] { return Metrics::EnginePulse{scrapes > 1, 0.5}; });
+  }, [&scrapes] { return Metrics::EnginePulse{scrapes > 1, 0.5}; }, [] { return Metrics::Refusals{4, 3, 2, 1}; });
   const prometheus::TextSerializer serializer;
   EXPECT_THAT(serializer.Serialize(metrics.Collect()), HasSubstr("ration_requests_running 1\n"));
   const std::string second = serializer.Serialize(metrics.Collect());
@@ -111,6 +111,10 @@ TEST(Metrics, AsksForANewSnapshotAtEveryScrape) {
   EXPECT_THAT(second, HasSubstr("ration_model_info{name=\"m\",architecture=\"A\",dtype=\"float32\",family=\"\"} 1\n"));
   EXPECT_THAT(second, HasSubstr("ration_engine_stalled 1\n"));
   EXPECT_THAT(second, HasSubstr("ration_engine_step_age_seconds 0.5\n"));
+  EXPECT_THAT(second, HasSubstr("ration_calls_refused_total{reason=\"unauthenticated\"} 4\n"));
+  EXPECT_THAT(second, HasSubstr("ration_calls_refused_total{reason=\"permission_denied\"} 3\n"));
+  EXPECT_THAT(second, HasSubstr("ration_connections_refused_total{port=\"generation\"} 2\n"));
+  EXPECT_THAT(second, HasSubstr("ration_connections_refused_total{port=\"control\"} 1\n"));
   EXPECT_THAT(second, HasSubstr("process_open_fds "));
 }
 
