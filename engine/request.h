@@ -17,6 +17,8 @@
 
 namespace ration {
 
+inline constexpr int32_t kMaxPriority = 100;
+
 struct SamplingParams {
   float temperature = 1.0f;         // >= 0; 0 is greedy
   int32_t top_k = 0;                // >= 0; 0 keeps all
@@ -52,7 +54,7 @@ struct GenerationRequest {
   ResponseParams response;
   absl::Time deadline = absl::InfiniteFuture();        // on the engine's Clock
   absl::Time queue_deadline = absl::InfiniteFuture();  // kDeadline if it still waits then
-  int32_t priority = 0;                                // [-100, 100]; higher goes first and is made cheaper last
+  int32_t priority = 0;                                // [-kMaxPriority, kMaxPriority]; higher goes first and is made cheaper last
   std::optional<double> kv_floor;  // KV fraction, [1 / largest group size, 1]; absent: the policy's floor at submission
 };
 

@@ -12,7 +12,6 @@ namespace {
 constexpr size_t kMaxRequestIdBytes = 256;  // a client's own, behind its tenant's name
 constexpr size_t kMaxStopStrings = 16;
 constexpr int32_t kMaxTopLogprobs = 20;
-constexpr int32_t kMaxPriority = 100;
 
 absl::Status Invalid(absl::string_view field, absl::string_view rule, const absl::AlphaNum& value) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": must be ", rule, ", not ", value));

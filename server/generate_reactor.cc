@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "server/chat_conversion.h"
 #include "server/request_conversion.h"
@@ -24,6 +25,17 @@ absl::Time EngineDeadline(const grpc::CallbackServerContext& call, const Clock& 
   const std::chrono::system_clock::time_point deadline = call.deadline();
   if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
   return clock.Now() + (absl::FromChrono(deadline) - absl::Now());
+}
+
+// PermissionDenied if the request asks for more than its tenant may; one that asks for nothing gets no more than that.
+absl::Status LimitPriority(const Caller& caller, v1::GenerateRequest* request) {
+  if (request->priority() <= caller.max_priority) return absl::OkStatus();
+  if (request->has_priority()) {
+    return absl::PermissionDeniedError(absl::StrCat("priority: must be at most ", caller.max_priority, " for ", caller.tenant, ", not ",
+                                                    request->priority()));
+  }
+  request->set_priority(caller.max_priority);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -76,6 +88,7 @@ absl::Status GenerateCall::TrySubmit(const grpc::ByteBuffer& bytes) {
     request_id_ = request.request_id();
   }
   RATION_RETURN_IF_ERROR(CheckLimits(request, context_->request_limits));
+  RATION_RETURN_IF_ERROR(LimitPriority(caller, &request));
   summary_.prompt = context_->request_log->PromptToLog(request);
   const auto text_bytes = static_cast<int64_t>(request.text().size()) + MessagesBytes(request.messages());
   RATION_RETURN_IF_ERROR(context_->runner->AdmitPrompt(ticket.get(), text_bytes, request.token_ids().ids_size()));

@@ -111,6 +111,14 @@ absl::StatusOr<TenantQuota> ToQuota(absl::string_view where, const std::string& 
   return quota;
 }
 
+absl::StatusOr<int32_t> ToMaxPriority(absl::string_view where, const v1::AccessConfig::Quota& from) {
+  if (!from.has_max_priority()) return kMaxPriority;
+  if (from.max_priority() < -kMaxPriority || from.max_priority() > kMaxPriority) {
+    return Wrong(where, absl::StrCat("quota.max_priority: must be in [", -kMaxPriority, ", ", kMaxPriority, "], not ", from.max_priority()));
+  }
+  return from.max_priority();
+}
+
 absl::Status AddRole(absl::string_view where, int role, Caller* caller) {
   if (role == v1::AccessConfig::ROLE_GENERATE) {
     caller->may_generate = true;
@@ -147,6 +155,7 @@ absl::StatusOr<std::shared_ptr<const AccessTable>> AccessTable::Parse(absl::stri
     }
     for (const int role : client.roles()) RATION_RETURN_IF_ERROR(AddRole(where, role, &caller));
     if (client.roles().empty()) return Wrong(where, "roles: at least one of ROLE_GENERATE and ROLE_CONTROL is needed");
+    RATION_ASSIGN_OR_RETURN(caller.max_priority, ToMaxPriority(where, client.quota()));
     table->clients_.push_back(std::move(caller));
     RATION_ASSIGN_OR_RETURN(TenantQuota quota, ToQuota(where, client.name(), client.quota()));
     table->quotas_.push_back(std::move(quota));

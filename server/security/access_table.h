@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "engine/request.h"
 #include "engine/scheduler/tenant_quota.h"
 
 namespace ration {
@@ -21,6 +22,7 @@ struct Caller {
   std::string tenant;
   bool may_generate = false;
   bool may_control = false;
+  int32_t max_priority = kMaxPriority;  // of its requests
 };
 
 class AccessTable {

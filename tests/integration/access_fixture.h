@@ -18,8 +18,9 @@ inline constexpr char kBatchToken[] = "token-of-the-tenant-batch";
 inline constexpr char kOperatorToken[] = "token-of-the-operators";
 inline constexpr char kNewToken[] = "token-that-comes-later";
 
-inline std::string AccessEntry(const std::string& name, const std::string& token, const std::string& role) {
-  return "clients { name: '" + name + "' token: '" + token + "' roles: " + role + " }\n";
+inline std::string AccessEntry(const std::string& name, const std::string& token, const std::string& role,
+                               const std::string& quota = "") {
+  return "clients { name: '" + name + "' token: '" + token + "' roles: " + role + " quota { " + quota + " } }\n";
 }
 
 struct AccessServer {

@@ -1,6 +1,7 @@
 // Who gets in: every method of both services with and without a token and a role, tenants that do not reach each other's requests, and
 // an access file that changes under a running server.
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -183,6 +184,39 @@ TEST(Tenants, OperatorsMayEndAnyRequest) {
   EXPECT_TRUE(other.reader->Read(&message));
   server.Destroy();
   other.End();
+}
+
+TEST(Tenants, AskForNoMorePriorityThanTheyMay) {
+  AccessServer access;
+  PuppetServer& server = *access.server;
+  server.puppet().StartAutopilot("x");
+  access.directory.Write("access.textproto", AccessEntry("chat", kNewToken, "ROLE_GENERATE", "max_priority: 5") +
+                                                 AccessEntry("batch", kBatchToken, "ROLE_GENERATE", "max_priority: -10") +
+                                                 AccessEntry("operators", kOperatorToken, "ROLE_GENERATE"));
+  while (GetModelInfo(server, kNewToken) != StatusCode::OK) absl::SleepFor(absl::Milliseconds(1));
+  const auto generate = [&](const std::string& id, const char* token, std::optional<int32_t> priority) {
+    v1::GenerateRequest request = SimpleRequest(id, 1);
+    if (priority.has_value()) request.set_priority(*priority);
+    return ReadStream(server.stub(), request, CallWith(token).get()).status;
+  };
+  const auto priority_of = [&](const std::string& engine_id) { return server.puppet().WaitForRequest(engine_id)->priority; };
+
+  EXPECT_TRUE(generate("at", kNewToken, 5).ok());
+  EXPECT_EQ(priority_of("chat/at"), 5);
+  const grpc::Status above = generate("above", kNewToken, 6);
+  EXPECT_EQ(above.error_code(), StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(above.error_message(), "priority: must be at most 5 for chat, not 6");
+  EXPECT_TRUE(generate("none", kNewToken, std::nullopt).ok());
+  EXPECT_EQ(priority_of("chat/none"), 0);
+
+  EXPECT_TRUE(generate("none", kBatchToken, std::nullopt).ok()) << "clients need not know of their limit";
+  EXPECT_EQ(priority_of("batch/none"), -10);
+  EXPECT_EQ(generate("zero", kBatchToken, 0).error_code(), StatusCode::PERMISSION_DENIED);
+  EXPECT_TRUE(generate("low", kBatchToken, -50).ok());
+  EXPECT_EQ(priority_of("batch/low"), -50);
+
+  EXPECT_TRUE(generate("high", kOperatorToken, 100).ok()) << "no limit where none is set";
+  EXPECT_EQ(generate("too_high", kOperatorToken, 101).error_code(), StatusCode::INVALID_ARGUMENT);
 }
 
 TEST(AccessFile, WhenItChangesOldTokensCloseNewOnesOpenAndStreamsGoOn) {

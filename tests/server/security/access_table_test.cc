@@ -37,7 +37,7 @@ TEST(AccessTable, ReadsClientsRolesAndQuotas) {
       token_sha256: ")", kTokenHash, R"("
       token: "another-token-for-chat"
       roles: ROLE_GENERATE
-      quota { weight: 2.5 max_kv_bytes: "256MiB" max_queued_requests: 0 max_tokens_per_second: 500 }
+      quota { weight: 2.5 max_kv_bytes: "256MiB" max_queued_requests: 0 max_tokens_per_second: 500 max_priority: -5 }
     }
     clients { name: "operators" token: "token-of-operators" roles: [ROLE_GENERATE, ROLE_CONTROL] })"));
   ASSERT_TRUE(table.ok()) << table.status();
@@ -47,10 +47,12 @@ TEST(AccessTable, ReadsClientsRolesAndQuotas) {
     EXPECT_EQ(chat->tenant, "chat");
     EXPECT_TRUE(chat->may_generate);
     EXPECT_FALSE(chat->may_control);
+    EXPECT_EQ(chat->max_priority, -5);
   }
   const Caller* operators = (*table)->Find("token-of-operators");
   ASSERT_NE(operators, nullptr);
   EXPECT_TRUE(operators->may_generate && operators->may_control);
+  EXPECT_EQ(operators->max_priority, 100) << "no limit beside everybody's";
   for (const char* token : {"", "correct-horse-batterx", "correct-horse-battery ", "orrect-horse-battery", kTokenHash}) {
     EXPECT_EQ((*table)->Find(token), nullptr) << token;
   }
@@ -81,6 +83,8 @@ TEST(AccessTable, RefusesWhatIsIncompleteOrOutOfRange) {
   EXPECT_THAT(ErrorOf(ClientWith(good + "quota { max_kv_bytes: '0' }")), HasSubstr("quota.max_kv_bytes: must be >= 1"));
   EXPECT_THAT(ErrorOf(ClientWith(good + "quota { max_queued_requests: -1 }")), HasSubstr("quota.max_queued_requests: must be >= 0, not -1"));
   EXPECT_THAT(ErrorOf(ClientWith(good + "quota { max_tokens_per_second: 0 }")), HasSubstr("quota.max_tokens_per_second: must be > 0"));
+  EXPECT_THAT(ErrorOf(ClientWith(good + "quota { max_priority: 101 }")), HasSubstr("quota.max_priority: must be in [-100, 100], not 101"));
+  EXPECT_THAT(ErrorOf(ClientWith(good + "quota { max_priority: -101 }")), HasSubstr("quota.max_priority: must be in [-100, 100], not -101"));
   EXPECT_THAT(ErrorOf(ClientWith(good) + ClientWith("token: 'another-token-here' roles: ROLE_CONTROL")),
               HasSubstr("clients[1] (chat): name: another client has it"));
   EXPECT_THAT(ErrorOf(ClientWith(good) + "clients { name: 'b' roles: ROLE_CONTROL token_sha256: '" + kTokenHash + "' }"),
