@@ -5,7 +5,8 @@
 namespace ration {
 namespace {
 
-// vLLM's buckets, so that dashboards and routers made for them read ours.
+// vLLM's buckets, so that dashboards and routers made for them read ours, with finer ones below where theirs begin too late for small
+// models and short queues.
 const std::vector<double>& FirstTokenSeconds() {
   static const auto* const bounds = new std::vector<double>{
       0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560};
@@ -13,14 +14,16 @@ const std::vector<double>& FirstTokenSeconds() {
 }
 
 const std::vector<double>& TokenSeconds() {
-  static const auto* const bounds = new std::vector<double>{0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5,
-                                                            0.75, 1,     2.5,  5,     7.5, 10,   20,  40,  80};
+  static const auto* const bounds =
+      new std::vector<double>{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3,
+                              0.4,    0.5,   0.75,   1,     2.5,  5,     7.5,  10,    20,  40,   80};
   return *bounds;
 }
 
 const std::vector<double>& RequestSeconds() {
-  static const auto* const bounds = new std::vector<double>{0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
-                                                            30,  40,  50,  60, 120, 240, 480, 960, 1920, 7680};
+  static const auto* const bounds =
+      new std::vector<double>{0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 0.8, 1,   1.5, 2,    2.5, 5,
+                              10,    15,    20,   30,    40,   50,  60,  120, 240, 480, 960, 1920, 7680};
   return *bounds;
 }
 

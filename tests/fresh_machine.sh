@@ -51,6 +51,7 @@ debootstrap --variant=minbase --include=ca-certificates,git,sudo bookworm "$fold
   { tail -n 20 "$folder.log" >&2; fail "debootstrap failed; its log is $folder.log"; }
 rm -f "$folder.log"
 cp /etc/resolv.conf "$folder/etc/resolv.conf"
+printf "127.0.0.1 localhost %s\n" "$(uname -n)" >"$folder/etc/hosts"  # sudo asks for the host's name
 bind /proc /proc
 bind /dev /dev
 chroot "$folder" useradd --create-home --shell /bin/bash newcomer

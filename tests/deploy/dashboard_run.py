@@ -59,13 +59,9 @@ def wait_for(condition, what):
     raise SystemExit(f"dashboard_run: {what} did not happen within a minute")
 
 
-def has_flag(tool, flag):
-    return re.search(rf"--{flag}\b", subprocess.run([tool, "--help"], stdout=subprocess.PIPE, text=True).stdout) is not None
-
-
-def as_client(tools, work, name):
-    """Flags with which rationctl and ration_bench are a client of the access file; none if the server has no such file."""
-    return [f"--token_file={work / name}"] if has_flag(tools["rationd"], "access_file") else []
+def as_client(work, name):
+    """The flag with which rationctl and ration_bench are a client of the access file."""
+    return [f"--token_file={work / name}"]
 
 
 def rules_in(work):
@@ -92,13 +88,13 @@ def write_access_file(work):
 def run_load(tools, work, addresses, seconds):
     """A steady load; from a fifth to half of it twice as many clients as the queue holds; an operator who changes budget and ratio."""
     bench = [tools["ration_bench"], f"--server={addresses['server']}"]
-    steady = [*bench, *as_client(tools, work, "chat"), "--mode=gamma", "--rate=40", "--burstiness=0.3", f"--duration={seconds}s",
+    steady = [*bench, *as_client(work, "chat"), "--mode=gamma", "--rate=40", "--burstiness=0.3", f"--duration={seconds}s",
               "--prompt_tokens=20-120", "--output_tokens=50-200", "--cancel_share=0.05"]
-    burst = [*bench, *as_client(tools, work, "batch"), "--mode=closed", "--concurrency=120", f"--duration={seconds // 3}s",
+    burst = [*bench, *as_client(work, "batch"), "--mode=closed", "--concurrency=120", f"--duration={seconds // 3}s",
              "--prompt_tokens=40-150", "--output_tokens=100-200", "--seed=7"]
 
     def ctl(*words):
-        subprocess.run([tools["rationctl"], *words, *as_client(tools, work, "operator")], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([tools["rationctl"], *words, *as_client(work, "operator")], check=True, stdout=subprocess.DEVNULL)
 
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with process(steady, **silent):
@@ -106,7 +102,7 @@ def run_load(tools, work, addresses, seconds):
         with process(burst, **silent) as crowd:
             crowd.wait()
         # More than the model's context: refused, whatever the load.
-        subprocess.run([tools["rationctl"], "generate", f"--server={addresses['server']}", *as_client(tools, work, "chat"),
+        subprocess.run([tools["rationctl"], "generate", f"--server={addresses['server']}", *as_client(work, "chat"),
                         "--max_new_tokens=100000", "too long"], **silent)
         time.sleep(seconds * 0.1)
         ctl("budget", f"--control={addresses['control']}", "1MiB")
@@ -124,7 +120,7 @@ def in_prometheus(expression):
     return expression
 
 
-def ask_dashboard(api, start, end, tenants):
+def ask_dashboard(api, start, end):
     """{panel: [(query, series)]} and the number of queries that found nothing though their panel does not say so."""
     answers, missing, count = {}, 0, 0
     for row in panels.ROWS:
@@ -135,14 +131,14 @@ def ask_dashboard(api, start, end, tenants):
                 series = api.range(in_prometheus(query.expr), start, end, SCRAPE)
                 answers[panel].append((query, series))
                 if not series:
-                    excuse = panel.may_be_empty if panel.may_be_empty != panels.WITHOUT_TENANTS or not tenants else ""
+                    excuse = panel.may_be_empty if panel.may_be_empty != panels.WITHOUT_TENANTS else ""
                     missing += not excuse
                     print(f"  {f'empty, {excuse}' if excuse else 'MISSING'}  {row.title} / {panel.title}: {query.legend}")
     print(f"dashboard: {count} queries, {missing} of them without data that they should have")
     return answers, missing
 
 
-def ask_rules(api, rules, start, end, tenants):
+def ask_rules(api, rules, start, end):
     """The number of recording rules without data, and of metrics that alerts look at and Prometheus does not know."""
     missing, recorded, alerts = 0, 0, 0
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
@@ -154,9 +150,8 @@ def ask_rules(api, rules, start, end, tenants):
             names = vector_selectors(rule["expr"])
         for name in dict.fromkeys(names):
             if not api.range(name, start, end, 1):
-                excused = "ration_tenant_" in name and not tenants
-                missing += not excused
-                print(f"  {'empty, there are no tenants' if excused else 'MISSING'}  {rule.get('alert', rule.get('record'))}: {name}")
+                missing += 1
+                print(f"  MISSING  {rule.get('alert', rule.get('record'))}: {name}")
     firing = sorted({alert["labels"]["alertname"] for alert in api.alerts() if alert["state"] == "firing"})
     print(f"rules: {recorded} recorded, {alerts} alerts, {missing} selectors without data; firing at the end: "
           + (", ".join(firing) or "none"))
@@ -186,11 +181,11 @@ def main():
     with tempfile.TemporaryDirectory(prefix="ration-dashboard.") as folder, contextlib.ExitStack() as stack:
         work = pathlib.Path(folder)
         ports = work / "ports"
-        access = [f"--access_file={write_access_file(work)}"] if has_flag(tools["rationd"], "access_file") else []
+        access = f"--access_file={write_access_file(work)}"
         stack.enter_context(process(
             [tools["rationd"], f"--model={ROOT}/deploy/models/stories-mixsga", "--kv_budget=2MiB", "--threads=1",
              "--max_queued_requests=48", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", "--control_listen=127.0.0.1:0",
-             f"--port_file={ports}", "--log_level=error", *access]))
+             f"--port_file={ports}", "--log_level=error", access]))
         wait_for(lambda: ports.exists() and len(ports.read_text().split()) >= 3, "the start of rationd")
         grpc, metrics, control = ports.read_text().split()[:3]
         rules_path, rules = rules_in(work)
@@ -208,9 +203,10 @@ def main():
         start = time.time()
         run_load(tools, work, {"server": f"127.0.0.1:{grpc}", "control": f"127.0.0.1:{control}"}, max(arguments.seconds, 20))
         end = time.time()
-        answers, missing_queries = ask_dashboard(api, start, end, bool(access))
-        missing = missing_queries + ask_rules(api, rules, start, end, bool(access)) + ask_adapter(api, start, end)
+        answers, missing_queries = ask_dashboard(api, start, end)
+        missing = missing_queries + ask_rules(api, rules, start, end) + ask_adapter(api, start, end)
         if arguments.images:
+            pathlib.Path(arguments.images).mkdir(parents=True, exist_ok=True)
             for row in panels.ROWS:
                 print("drew", dashboard_plot.draw_row(row, answers, start, pathlib.Path(arguments.images)))
     return 1 if missing else 0
