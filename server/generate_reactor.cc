@@ -30,6 +30,7 @@ absl::Time EngineDeadline(const grpc::CallbackServerContext& call, const Clock& 
 // PermissionDenied if the request asks for more than its tenant may; one that asks for nothing gets no more than that.
 absl::Status LimitPriority(const Caller& caller, v1::GenerateRequest* request) {
   if (request->priority() <= caller.max_priority) return absl::OkStatus();
+  if (request->priority() > kMaxPriority) return absl::OkStatus();  // nobody's: ConvertRequest refuses it as out of range
   if (request->has_priority()) {
     return absl::PermissionDeniedError(absl::StrCat("priority: must be at most ", caller.max_priority, " for ", caller.tenant, ", not ",
                                                     request->priority()));
