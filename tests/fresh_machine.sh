@@ -40,7 +40,10 @@ bind() {  # SOURCE, path inside; seen inside, unmounted at the end
   mounts=("$folder$2" "${mounts[@]}")
 }
 leave() {
-  local mount
+  local mount process
+  for process in /proc/[0-9]*; do  # Bazel's server stays up; it holds the mounts
+    [ "$(readlink "$process/root")" != "$(realpath "$folder")" ] || kill -9 "${process#/proc/}"
+  done
   for mount in "${mounts[@]}"; do umount "$mount" || { printf 'still mounted: %s; not removing %s\n' "$mount" "$folder" >&2; return; }; done
   [ -n "$keep" ] || rm -rf --one-file-system "$folder"
 }
