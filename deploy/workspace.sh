@@ -13,7 +13,7 @@ ration_workspace() {
   folder=$cache/ration/workspace-$(cksum <<<"$checkout" | cut -d' ' -f1)
   mkdir -p "$folder"
   find "$folder" -mindepth 1 -maxdepth 1 -type l ! -name 'bazel-*' -delete
-  for entry in "$checkout"/* "$checkout"/.bazelrc; do
+  for entry in "$checkout"/* "$checkout"/.bazelrc "$checkout"/.dockerignore; do
     name=${entry##*/}
     case $name in bazel-*) continue ;; esac
     ln -s "$entry" "$folder/$name"
