@@ -129,8 +129,8 @@ void ConnectionAcceptor::Take(int fd) {
 }
 
 void ConnectionAcceptor::Refuse(int fd) {
-  close(fd);
   const int64_t refused = options_.num_refused->fetch_add(1, std::memory_order_relaxed) + 1;
+  close(fd);  // counted by the time the client sees it
   const absl::Time now = absl::Now();
   if (now < next_warning_) return;
   next_warning_ = now + kWarningInterval;
