@@ -8,6 +8,7 @@ extern "C" const char* __tsan_default_suppressions() {
          "race:libgrpc++.so\n"
          "race:libgpr.so\n"
          "race:libcrypto.so\n"
+         "race:libssl.so\n"
          "race:libprotobuf.so\n"
          "race:libabsl_\n"
          "race:grpc::\n"
