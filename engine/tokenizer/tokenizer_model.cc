@@ -166,17 +166,23 @@ std::map<int32_t, AddedToken> TokensOfModel(const std::vector<Piece>& pieces) {
   return tokens;
 }
 
+// The content of one of the small files beside the model.
+absl::StatusOr<nlohmann::json> ParseObject(absl::string_view text, const char* name) {
+  if (text.size() > kMaxConfigBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": has ", text.size(), " bytes; the limit is ", kMaxConfigBytes));
+  }
+  RATION_ASSIGN_OR_RETURN(nlohmann::json document, ParseStrictJson(text, name));
+  RATION_RETURN_IF_ERROR(JsonPart(&document, name).ExpectObject());
+  return document;
+}
+
 absl::Status ReadConfig(absl::string_view text, const Vocabulary& vocabulary, Config& config,
                         std::map<int32_t, AddedToken>& tokens) {
   constexpr char kName[] = "tokenizer_config.json";
   if (text.empty()) return absl::OkStatus();
-  if (text.size() > kMaxConfigBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(kName, ": has ", text.size(), " bytes; the limit is ", kMaxConfigBytes));
-  }
-  RATION_ASSIGN_OR_RETURN(const nlohmann::json document, ParseStrictJson(text, kName));
+  RATION_ASSIGN_OR_RETURN(const nlohmann::json document, ParseObject(text, kName));
   const JsonPart root(&document, kName);
-  RATION_RETURN_IF_ERROR(root.ExpectObject());
   RATION_ASSIGN_OR_RETURN(config.add_bos_token, root.BoolMember("add_bos_token", true));
   RATION_ASSIGN_OR_RETURN(config.add_eos_token, root.BoolMember("add_eos_token", false));
   RATION_ASSIGN_OR_RETURN(config.legacy, root.BoolMember("legacy", true));
@@ -200,13 +206,8 @@ absl::Status ReadAddedTokens(absl::string_view text, const Vocabulary& vocabular
                              std::map<int32_t, AddedToken>& tokens) {
   constexpr char kName[] = "added_tokens.json";
   if (text.empty()) return absl::OkStatus();
-  if (text.size() > kMaxConfigBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(kName, ": has ", text.size(), " bytes; the limit is ", kMaxConfigBytes));
-  }
-  RATION_ASSIGN_OR_RETURN(const nlohmann::json document, ParseStrictJson(text, kName));
+  RATION_ASSIGN_OR_RETURN(const nlohmann::json document, ParseObject(text, kName));
   const JsonPart root(&document, kName);
-  RATION_RETURN_IF_ERROR(root.ExpectObject());
   for (const auto& [content, value] : document.items()) {
     RATION_ASSIGN_OR_RETURN(const JsonPart part, root.Member(content));
     RATION_ASSIGN_OR_RETURN(const int64_t id, part.Int(0, kMaxVocabSize - 1));

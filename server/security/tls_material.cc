@@ -15,18 +15,15 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/quote.h"
 #include "engine/base/status_macros.h"
+#include "server/security/openssl_handles.h"
 
 namespace ration {
 namespace {
 
-template <typename T, void (*Free)(T*)>
-struct Deleter {
-  void operator()(T* object) const { Free(object); }
-};
-using Certificate = std::unique_ptr<X509, Deleter<X509, X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY, EVP_PKEY_free>>;
-using Bio = std::unique_ptr<BIO, Deleter<BIO, BIO_free_all>>;
-using Context = std::unique_ptr<SSL_CTX, Deleter<SSL_CTX, SSL_CTX_free>>;
+using openssl::Bio;
+using openssl::Certificate;
+using openssl::Key;
+using Context = std::unique_ptr<SSL_CTX, openssl::Deleter<SSL_CTX, SSL_CTX_free>>;
 
 absl::Status Wrong(absl::string_view flag, const std::string& path, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("--", flag, ": ", path, ": ", what));

@@ -10,17 +10,14 @@
 #include <random>
 
 #include "engine/base/check.h"
+#include "server/security/openssl_handles.h"
 
 namespace ration {
 namespace {
 
-template <typename T, void (*Free)(T*)>
-struct Deleter {
-  void operator()(T* object) const { Free(object); }
-};
-using Certificate = std::unique_ptr<X509, Deleter<X509, X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY, EVP_PKEY_free>>;
-using Bio = std::unique_ptr<BIO, Deleter<BIO, BIO_free_all>>;
+using openssl::Bio;
+using openssl::Certificate;
+using openssl::Key;
 
 Key NewKey() {
   Key key(EVP_EC_gen("P-256"));
